@@ -1,0 +1,45 @@
+.DEFAULT_GOAL := help
+UV ?= uv
+RUN := $(UV) run --frozen --all-extras
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: uv
+uv:
+	@command -v $(UV) >/dev/null || { echo "uv is missing: get it with  pip install uv" >&2; exit 1; }
+
+.PHONY: demo up down test lint typecheck verify bench format
+demo: uv ## make one real recording from nothing, check it, and clean up
+	@$(RUN) cloudrec demo
+
+up: uv ## start the embedded stack (Kubernetes, LiveKit, S3) or join the running one
+	@$(RUN) cloudrec up
+
+down: uv ## stop the embedded stack and leave nothing behind
+	@$(RUN) cloudrec down
+
+test: uv ## run every test: unit, media, cluster, end to end
+	$(RUN) python -m pytest $(PYTEST_ARGS)
+
+lint: uv ## check style and the architecture's import rules
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) lint-imports
+
+typecheck: uv ## check types (mypy, strict)
+	$(RUN) mypy
+
+verify: uv ## check that generated files are up to date
+	$(UV) lock --check
+	$(RUN) python tools/generate.py --check
+
+bench: uv ## print the project's figures, one JSON line each
+	$(RUN) python -m benchmarks
+
+format: uv ## rewrite the code in the house style and regenerate files
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+	$(RUN) python tools/generate.py
