@@ -1,0 +1,55 @@
+"""Every reason that a condition may carry, in one place, with what deserves a retry."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Reasons of CloudRecording's conditions (CamelCase, as Kubernetes asks)."""
+
+    # Accepted
+    ACCEPTED = "Accepted"
+    APP_NOT_FOUND = "AppNotFound"
+    APP_INVALID = "AppInvalid"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    SECRET_INVALID = "SecretInvalid"
+    INVALID_SPEC = "InvalidSpec"
+
+    # RecorderReady, seen by the operator on the Pod
+    POD_STARTING = "PodStarting"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_MISSING = "ImageMissing"
+    POD_REFUSED = "PodRefused"
+    START_TIMEOUT = "StartTimeout"
+    RECORDER_FAILED = "RecorderFailed"
+    POD_LOST = "PodLost"
+    READY = "Ready"
+
+    # RecorderReady, told by the recorder
+    LIVEKIT_UNREACHABLE = "LiveKitUnreachable"
+    MEDIA_UNREACHABLE = "MediaUnreachable"
+    TOKEN_REFUSED = "TokenRefused"
+
+    # Recording
+    NOT_STARTED = "NotStarted"
+    NOBODY_IN_ROOM = "NobodyInRoom"
+    RECORDING = "Recording"
+    STREAMS_WAITING = "StreamsWaiting"
+    CODEC_UNSUPPORTED = "CodecUnsupported"
+    SLOW_DISK = "SlowDisk"
+    SPOOL_FAILED = "SpoolFailed"
+    TASK_MISSING = "TaskMissing"
+    STOPPED = "Stopped"
+
+    # Uploaded
+    BUCKET_CHECKED = "BucketChecked"
+    UPLOADING = "Uploading"
+    BUCKET_REFUSED = "BucketRefused"
+    BUCKET_UNREACHABLE = "BucketUnreachable"
+    UPLOAD_FAILED = "UploadFailed"
+    UPLOADED = "Uploaded"
+
+
+FINAL = frozenset({Reason.TOKEN_REFUSED, Reason.BUCKET_REFUSED, Reason.INVALID_SPEC})
+"""Reasons that another attempt cannot mend: the task fails at once."""

@@ -1,0 +1,150 @@
+"""Names of everything that is made: files (the guide's patterns), Pods, Secrets, robots.
+
+File names are parts of object keys: `+` stays as it is in a name and must be percent-encoded in every URL.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from cloudrec_contract.resources import RoomType
+
+FileMedia = Literal["main", "aux"]
+FileKind = Literal["audio", "video", "audio_video"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TS_NAME = re.compile(r"^(?P<base>.+)_(?P<utc>\d{17})\.ts$")
+
+
+def encode_id(text: str) -> str:
+    """Base64 of the UTF-8 id with `/` as `-` and `=` as `.`; `+` stays (guide, "Note" under the naming rules)."""
+    return base64.b64encode(text.encode()).decode().replace("/", "-").replace("=", ".")
+
+
+def decode_id(text: str) -> str:
+    """Inverse of `encode_id`. Raises ValueError when the text is no such encoding."""
+    return base64.b64decode(text.replace("-", "/").replace(".", "="), validate=True).decode()
+
+
+def utc_stamp(ms: float) -> str:
+    """17 digits yyyymmddHHMMSSmmm, UTC, of a time in ms since the Unix epoch."""
+    at = _EPOCH + timedelta(milliseconds=int(ms))
+    return at.strftime("%Y%m%d%H%M%S") + f"{at.microsecond // 1000:03d}"
+
+
+def parse_utc_stamp(text: str) -> int:
+    """Inverse of `utc_stamp`, in ms. Raises ValueError on anything but 17 digits of a real date."""
+    if len(text) != 17 or not text.isdigit():
+        raise ValueError(f"not a 17-digit UTC stamp: {text!r}")
+    at = datetime.strptime(text[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    return int((at - _EPOCH).total_seconds()) * 1000 + int(text[14:])
+
+
+def room_token(room_id: str, room_type: RoomType) -> str:
+    """The `<roomid>` of file names: a number as it is, a string room encoded."""
+    return room_id if room_type is RoomType.NUMBER else encode_id(room_id)
+
+
+@dataclass(frozen=True, slots=True)
+class FileNames:
+    """All file names of one attempt of one task. `index` 0 has no prefix; from 1 on files are `ha<index>_…`."""
+
+    sdk_app_id: int
+    room_id: str
+    room_type: RoomType
+    index: int = 0
+
+    @property
+    def _head(self) -> str:
+        ha = f"ha{self.index}_" if self.index else ""
+        return f"{ha}{self.sdk_app_id}_{room_token(self.room_id, self.room_type)}"
+
+    @property
+    def _plain(self) -> str:
+        return f"{self.sdk_app_id}_{room_token(self.room_id, self.room_type)}"
+
+    def single(self, user_id: str, media: FileMedia, kind: FileKind) -> str:
+        """Stem of a user's playlist and segments in single mode."""
+        return f"{self._head}__UserId_s_{encode_id(user_id)}__UserId_e_{media}_{kind}"
+
+    def playlist(self, user_id: str, media: FileMedia, kind: FileKind) -> str:
+        return f"{self.single(user_id, media, kind)}.m3u8"
+
+    def segment(self, user_id: str, media: FileMedia, kind: FileKind, start_ms: float) -> str:
+        """`start_ms`: the segment's first sample, ms since the Unix epoch."""
+        return f"{self.single(user_id, media, kind)}_{utc_stamp(start_ms)}.ts"
+
+    def mixed_playlist(self) -> str:
+        return f"{self._head}.m3u8"
+
+    def mixed_segment(self, start_ms: float) -> str:
+        return f"{self._head}_{utc_stamp(start_ms)}.ts"
+
+    def mp4(self, user_id: str, media: FileMedia, part: int | None = None) -> str:
+        """One merged MP4 over all attempts, so never with `ha`; `part` counts from 1, None when it is not split."""
+        return f"{self._plain}__UserId_s_{encode_id(user_id)}__UserId_e_{media}{_part(part)}.mp4"
+
+    def mixed_mp4(self, part: int | None = None) -> str:
+        return f"{self._plain}{_part(part)}.mp4"
+
+
+def _part(part: int | None) -> str:
+    return "" if part is None else f"_{part}"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedName:
+    """What a single-mode playlist or segment name tells."""
+
+    index: int
+    sdk_app_id: int
+    room: str
+    user_id: str
+    media: str
+    kind: str
+    start_ms: int | None
+
+
+_SINGLE = re.compile(
+    r"^(?:ha(?P<ha>\d{1,2})_)?(?P<app>\d+)_(?P<room>.+?)__UserId_s_(?P<user>[A-Za-z0-9+.\-]*)__UserId_e_"
+    r"(?P<media>main|aux)_(?P<kind>audio_video|audio|video)(?:_(?P<utc>\d{17}))?\.(?:m3u8|ts)$"
+)
+
+
+def parse_single(name: str) -> ParsedName:
+    """Take a single-mode file name apart. Raises ValueError when it is none. `room` stays encoded."""
+    found = _SINGLE.match(name)
+    if not found:
+        raise ValueError(f"not the name of a single-mode playlist or segment: {name!r}")
+    return ParsedName(
+        index=int(found["ha"] or 0),
+        sdk_app_id=int(found["app"]),
+        room=found["room"],
+        user_id=decode_id(found["user"]),
+        media=found["media"],
+        kind=found["kind"],
+        start_ms=parse_utc_stamp(found["utc"]) if found["utc"] else None,
+    )
+
+
+def key_prefix(prefix: Sequence[str], task_id: str) -> str:
+    """`<prefix>/<taskid>/`, above every file of a task in its bucket."""
+    return "/".join((*prefix, task_id)) + "/"
+
+
+# --- Kubernetes -----------------------------------------------------------------------------------------------------
+
+
+def pod_name(recording: str, uid: str, index: int) -> str:
+    """`<name>-<first five of the uid>-<index>`: no clash with a predecessor of the same name."""
+    return f"{recording}-{uid[:5]}-{index}"
+
+
+def robot_identity(user_id: str, index: int) -> str:
+    """`<robot>~<attempt>`: a successor never evicts its predecessor, and no user's id is taken."""
+    return f"{user_id}~{index}"

@@ -1,0 +1,427 @@
+"""The resources `CloudRecording` and `RecordingApp` (group `cloudrec.dev`, version `v1alpha1`).
+
+Field names follow Kubernetes API conventions; each field of the TRTC API that is implemented has one place here. CEL
+rules live beside the fields they guard (`x-kubernetes-validations`) and are enforced by the API server: no webhook.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from cloudrec_contract.model import Lenient, Model
+
+GROUP = "cloudrec.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+RECORDINGS = "cloudrecordings"
+APPS = "recordingapps"
+
+
+def cel(*rules: tuple[str, str]) -> dict[str, Any]:
+    """Schema extra holding (rule, message) pairs for the API server."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+def frozen(*fields: str) -> tuple[tuple[str, str], ...]:
+    """Rules that refuse a change of these optional or defaulted fields."""
+    return tuple(
+        (
+            f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
+            f"{name} cannot be changed: make a new recording",
+        )
+        for name in fields
+    )
+
+
+class SecretRef(Model):
+    """A Secret in the namespace of the resource that names it."""
+
+    name: str = Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+
+
+class AppRef(Model):
+    """A RecordingApp in the same namespace."""
+
+    name: str = Field(min_length=1, max_length=253)
+
+
+# --- RecordingApp ---------------------------------------------------------------------------------------------------
+
+
+class RoomNames(Model):
+    """How a room's id becomes the media server's room name; `{id}` stands for the id."""
+
+    number: str = Field("{id}", pattern=r"^[^{}]*\{id\}[^{}]*$", max_length=128)
+    string: str = Field("{id}", pattern=r"^[^{}]*\{id\}[^{}]*$", max_length=128)
+
+
+class LiveKitServer(Model):
+    """A LiveKit server. The Secret holds `apiKey` and `apiSecret`."""
+
+    url: str = Field(
+        pattern=r"^(ws|wss|http|https)://[^/\s]+(/\S*)?$",
+        max_length=512,
+        description="ws:// or wss:// address of the LiveKit server",
+    )
+    api_key_secret_ref: SecretRef
+    room_names: RoomNames = RoomNames()
+
+
+class RoomServer(Model):
+    """Where the app's rooms are: exactly one kind of media server."""
+
+    livekit: LiveKitServer
+
+
+class Vendor(StrEnum):
+    """Kinds of S3-compatible store. For AWS and TencentCOS the endpoint follows from the region; `S3` is any other."""
+
+    AWS = "AWS"
+    TENCENT_COS = "TencentCOS"
+    S3 = "S3"
+
+
+Endpoint = Annotated[
+    str,
+    Field(
+        pattern=r"^https?://[^/\s]+$",
+        max_length=512,
+        description="http(s)://host[:port] of any S3-compatible store",
+    ),
+]
+
+
+class StoreEndpoint(Model):
+    """Where a vendor's region really is."""
+
+    vendor: Vendor
+    region: str = Field(min_length=1, max_length=64)
+    endpoint: Endpoint
+
+
+class AppStorage(Model):
+    """Stores that recordings name by vendor and region only, as the TRTC API does."""
+
+    endpoints: list[StoreEndpoint] = Field([], max_length=32)
+
+
+class RecordingAppSpec(Model):
+    """What TRTC calls an application: an id and the rooms that belong to it."""
+
+    sdk_app_id: int = Field(ge=1, le=4294967295, description="TRTC's SdkAppId; part of every file name")
+    room: RoomServer
+    storage: AppStorage = AppStorage()
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(("self.sdkAppId == oldSelf.sdkAppId", "sdkAppId cannot be changed"))
+    )
+
+
+# --- CloudRecording -------------------------------------------------------------------------------------------------
+
+
+class RoomType(StrEnum):
+    NUMBER = "Number"
+    STRING = "String"
+
+
+class Room(Model):
+    """The room to record. A Number room is 1 to 4294967295; ids are always given as strings."""
+
+    id: str = Field(min_length=1, max_length=127, pattern=r"^[^\x00-\x1f\x7f]+$")
+    type: RoomType = RoomType.NUMBER
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "self.type != 'Number' || (self.id.matches('^[1-9][0-9]{0,9}$') && int(self.id) <= 4294967295)",
+                "a Number room's id is an integer from 1 to 4294967295 without leading zeros; "
+                "use type: String for other ids",
+            )
+        )
+    )
+
+
+class Robot(Model):
+    """The hidden participant that records. It joins as `<userId>~<attempt>`."""
+
+    user_id: str = Field("cloudrec", min_length=1, max_length=32, pattern=r"^[A-Za-z0-9_.@-]+$")
+
+
+UserId = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class UserList(Model):
+    """Whom to record. `include` records only these, `exclude` all but these; `prefix.*$` matches every id that begins
+    with the prefix (an id of exactly that spelling in the room is taken as that user)."""
+
+    include: list[UserId] | None = Field(None, max_length=32)
+    exclude: list[UserId] | None = Field(None, max_length=32)
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            ("!(has(self.include) && has(self.exclude))", "give include or exclude, not both"),
+        )
+    )
+
+
+class Subscription(Model):
+    """Whose audio and whose video; a kind left out means everybody. Can be changed while recording."""
+
+    audio: UserList | None = None
+    video: UserList | None = None
+
+
+class StreamKind(StrEnum):
+    AUDIO_VIDEO = "AudioVideo"
+    AUDIO = "Audio"
+    VIDEO = "Video"
+
+
+class StreamMedia(StrEnum):
+    BOTH = "Both"
+    MAIN = "Main"
+    AUX = "Aux"
+
+
+class Streams(Model):
+    """What to record: camera and microphone are Main, screen share and its sound are Aux."""
+
+    kind: StreamKind = StreamKind.AUDIO_VIDEO
+    media: StreamMedia = StreamMedia.BOTH
+    subscribe: Subscription = Subscription()
+
+    model_config = ConfigDict(json_schema_extra=cel(*frozen("kind", "media")))
+
+
+class OutputFormat(StrEnum):
+    HLS = "HLS"
+
+
+class Output(Model):
+    formats: list[OutputFormat] = Field([OutputFormat.HLS], min_length=1, max_length=1)
+
+
+Prefix = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class Bucket(Model):
+    """An S3-compatible bucket: of a vendor, or at an endpoint. The Secret holds `accessKey` and `secretKey`.
+
+    A vendor's region is looked up in the RecordingApp's `storage.endpoints` first, then at the vendor itself.
+    """
+
+    vendor: Vendor | None = None
+    endpoint: Endpoint | None = None
+    region: str = Field("us-east-1", min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")
+    bucket: str = Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$")
+    prefix: list[Prefix] = Field([], max_length=16, description="folders above the task's own, joined by /")
+    credentials_secret_ref: SecretRef
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(("has(self.vendor) != has(self.endpoint)", "give exactly one of vendor and endpoint"))
+    )
+
+
+class Storage(Model):
+    bucket: Bucket
+
+
+class Mode(StrEnum):
+    SINGLE = "Single"
+
+
+class DesiredState(StrEnum):
+    RUNNING = "Running"
+    STOPPED = "Stopped"
+
+
+class CloudRecordingSpec(Model):
+    """One recording of one room."""
+
+    app_ref: AppRef
+    room: Room
+    robot: Robot = Robot()
+    mode: Mode = Field(Mode.SINGLE, description="Single: every user apart")
+    desired_state: DesiredState = Field(DesiredState.RUNNING, description="Stopped ends the recording for good")
+    max_idle_seconds: int = Field(
+        30, ge=5, le=86400, description="end when nobody who may publish has been in the room for so long"
+    )
+    streams: Streams = Streams()
+    output: Output = Output()
+    storage: Storage
+    ttl_seconds_after_finished: int | None = Field(
+        None, ge=0, le=315360000, description="delete the resource (never the files) so long after its end"
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            *frozen("appRef", "room", "robot", "mode", "maxIdleSeconds", "output", "storage"),
+            (
+                "oldSelf.desiredState != 'Stopped' || self.desiredState == 'Stopped'",
+                "a stopped recording cannot be started again: make a new one",
+            ),
+        )
+    )
+
+
+# --- status ---------------------------------------------------------------------------------------------------------
+
+
+class Phase(StrEnum):
+    PENDING = "Pending"
+    STARTING = "Starting"
+    IDLE = "Idle"
+    RECORDING = "Recording"
+    STOPPING = "Stopping"
+    FINALIZING = "Finalizing"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (Phase.COMPLETED, Phase.FAILED)
+
+
+class ConditionType(StrEnum):
+    ACCEPTED = "Accepted"
+    RECORDER_READY = "RecorderReady"
+    RECORDING = "Recording"
+    UPLOADED = "Uploaded"
+
+
+class Condition(Lenient):
+    """As in Kubernetes' `metav1.Condition`; `lastTransitionTime` is RFC 3339 in UTC."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str = Field(min_length=1, max_length=1024)
+    message: str = Field("", max_length=32768)
+    last_transition_time: str = Field(json_schema_extra={"format": "date-time"})
+    observed_generation: int | None = None
+
+
+class RecordedFile(Lenient):
+    """A playlist; its name follows from these and the attempt's index (`naming.playlist_name`)."""
+
+    user_id: str
+    media: Literal["main", "aux"]
+    kind: Literal["audio", "video", "audio_video"]
+    begin_time_stamp: int = Field(description="ms since the Unix epoch of the first sample")
+
+
+class EventFact(Lenient):
+    """One TRTC event as a fact; `events.payload` renders it."""
+
+    seq: int = Field(ge=1)
+    type: int = Field(ge=301, le=312)
+    ts: int = Field(description="ms since the Unix epoch")
+    args: dict[str, Any] = {}
+
+
+class ReportState(StrEnum):
+    STARTING = "Starting"
+    IDLE = "Idle"
+    RECORDING = "Recording"
+    STOPPING = "Stopping"
+    ENDED = "Ended"
+
+
+class ReportedCondition(Lenient):
+    """Something is wrong, or noteworthy, in the Pod; `reason` is one of `conditions.py`."""
+
+    reason: str
+    message: str = ""
+
+
+class Report(Lenient):
+    """What an attempt's sidecar says; rebuilt whole from the spool at each write."""
+
+    state: ReportState = ReportState.STARTING
+    ready: bool = Field(False, description="the bucket passed its write check and the robot was in the room")
+    leave_code: int | None = None
+    conditions: list[ReportedCondition] = Field([], max_length=16)
+    files: list[RecordedFile] = Field([], max_length=512)
+    events: list[EventFact] = Field([], max_length=64)
+    uploaded: bool = Field(False, description="everything that was recorded is in the bucket; nothing follows")
+    missing: int = Field(0, description="files given up on")
+
+
+class Exit(Lenient):
+    """How the recorder container ended."""
+
+    code: int
+    reason: str = ""
+    message: str = Field("", max_length=4096)
+    finished_at: str | None = Field(None, json_schema_extra={"format": "date-time"})
+
+
+class Attempt(Lenient):
+    """One Pod. The operator owns all but `report`, which is the sidecar's."""
+
+    pod: str
+    pod_uid: str | None = Field(None, alias="podUID")
+    index: int = Field(ge=0, le=15)
+    role: Literal["Record"] = "Record"
+    reason: str = ""
+    acked: int = Field(0, description="events up to this seq need not be reported again")
+    exit: Exit | None = None
+    report: Report | None = None
+
+
+class CloudRecordingStatus(Lenient):
+    phase: Phase | None = None
+    phase_since: str | None = Field(
+        None,
+        json_schema_extra={"format": "date-time"},
+        description="when the phase began; its deadline counts from here",
+    )
+    observed_generation: int | None = None
+    task_id: str | None = None
+    epoch: int | None = Field(None, description="time zero of all attempts, ms since the Unix epoch")
+    attempt: int | None = Field(None, description="index of the newest attempt")
+    files: int | None = Field(None, description="number of playlists")
+    started_at: str | None = Field(None, json_schema_extra={"format": "date-time"})
+    ended_at: str | None = Field(None, json_schema_extra={"format": "date-time"})
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ] = []
+    attempts: Annotated[
+        list[Attempt],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pod"]},
+        ),
+    ] = []
+    operator_events: list[EventFact] = Field([], max_length=64)
+
+
+COLUMNS = {
+    RECORDINGS: [
+        {"name": "Mode", "type": "string", "jsonPath": ".spec.mode"},
+        {"name": "Room", "type": "string", "jsonPath": ".spec.room.id"},
+        {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+        {"name": "Attempt", "type": "integer", "jsonPath": ".status.attempt"},
+        {"name": "Files", "type": "integer", "jsonPath": ".status.files"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {
+            "name": "Reason",
+            "type": "string",
+            "priority": 1,
+            "jsonPath": '.status.conditions[?(@.status=="False")].reason',
+        },
+        {"name": "Task", "type": "string", "priority": 1, "jsonPath": ".status.taskId"},
+    ],
+    APPS: [
+        {"name": "SdkAppId", "type": "integer", "jsonPath": ".spec.sdkAppId"},
+        {"name": "LiveKit", "type": "string", "jsonPath": ".spec.room.livekit.url"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    ],
+}
