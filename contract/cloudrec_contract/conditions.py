@@ -12,6 +12,7 @@ class Reason(StrEnum):
     ACCEPTED = "Accepted"
     APP_NOT_FOUND = "AppNotFound"
     APP_INVALID = "AppInvalid"
+    ENDPOINT_UNKNOWN = "EndpointUnknown"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_INVALID = "SecretInvalid"
     INVALID_SPEC = "InvalidSpec"

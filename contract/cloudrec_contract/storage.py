@@ -6,10 +6,15 @@ from cloudrec_contract.naming import key_prefix
 from cloudrec_contract.resources import AppStorage, Bucket, Vendor
 from cloudrec_contract.spool import ObjectStore
 
-_PUBLIC = {
-    Vendor.AWS: "https://s3.{region}.amazonaws.com",
-    Vendor.TENCENT_COS: "https://cos.{region}.myqcloud.com",
-}
+
+def _public(vendor: Vendor | None, region: str) -> str | None:
+    match vendor:
+        case Vendor.AWS:
+            return f"https://s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+        case Vendor.TENCENT_COS:
+            return f"https://cos.{region}.myqcloud.com"
+        case _:
+            return None
 
 
 def object_store(bucket: Bucket, app: AppStorage, task_id: str) -> ObjectStore:
@@ -17,24 +22,18 @@ def object_store(bucket: Bucket, app: AppStorage, task_id: str) -> ObjectStore:
 
     Raises ValueError with what to add where when there is none.
     """
-    endpoint = bucket.endpoint
-    path_style = True
+    mapped = [e.endpoint for e in app.endpoints if (e.vendor, e.region) == (bucket.vendor, bucket.region)]
+    own = bucket.endpoint or (mapped[0] if mapped else None)
+    endpoint = own or _public(bucket.vendor, bucket.region)
     if endpoint is None:
-        found = [e.endpoint for e in app.endpoints if (e.vendor, e.region) == (bucket.vendor, bucket.region)]
-        if found:
-            endpoint = found[0]
-        elif bucket.vendor in _PUBLIC:
-            endpoint = _PUBLIC[bucket.vendor].format(region=bucket.region)
-            path_style = False
-        else:
-            raise ValueError(
-                f"no endpoint is known for vendor {bucket.vendor} in region {bucket.region}: add one to the "
-                "RecordingApp's spec.storage.endpoints, or give spec.storage.bucket.endpoint"
-            )
+        raise ValueError(
+            f"no endpoint is known for vendor {bucket.vendor} in region {bucket.region}: add one to the "
+            "RecordingApp's spec.storage.endpoints, or give the recording's spec.storage.bucket.endpoint"
+        )
     return ObjectStore(
         endpoint=endpoint,
         region=bucket.region,
         bucket=bucket.bucket,
         key_prefix=key_prefix(bucket.prefix, task_id),
-        path_style=path_style,
+        path_style=own is not None,
     )
