@@ -1,0 +1,198 @@
+"""The Kubernetes API as the operator uses it: JSON in, JSON out, over the client library's connection and credentials.
+
+The library's models are left aside: they cost more than the call, and an object that is written back must keep what a
+newer API server put into it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from cloudrec_contract.resources import APPS, GROUP, RECORDINGS, VERSION
+from cloudrec_operator.errors import NotLeader, api_error
+
+Object = dict[str, Any]
+
+JSON = "application/json"
+MERGE = "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+FIELD_MANAGER = "cloudrec-operator"
+
+CORE = "/api/v1"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+LEASES = "/apis/coordination.k8s.io/v1"
+CLOUDREC = f"/apis/{GROUP}/{VERSION}"
+
+REQUEST_SECONDS = 10.0
+_ERROR_TEXT = 1000
+
+
+class Requests(Protocol):
+    """A transport; raises the errors of `errors.py`."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = JSON,
+    ) -> Object: ...
+
+
+class HttpRequests:
+    """`Requests` over HTTPS. Close it, or use it as a context manager."""
+
+    def __init__(self, configuration: Any, seconds: float = REQUEST_SECONDS) -> None:
+        self._client = ApiClient(configuration)
+        self._seconds = seconds
+
+    async def __aenter__(self) -> HttpRequests:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = JSON,
+    ) -> Object:
+        method, url, headers, payload, _ = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": JSON, "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._client.call_api(method, url, headers, payload, _request_timeout=self._seconds)
+            data = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise api_error(0, "Unreachable", f"{type(error).__name__}: {error}") from error
+        if 200 <= response.status < 300:
+            answer: Object = json.loads(data)
+            return answer
+        raise _error(response.status, data)
+
+
+def _error(status: int, data: bytes) -> Exception:
+    try:
+        told = json.loads(data)
+        return api_error(status, str(told.get("reason", "")), str(told.get("message", ""))[:_ERROR_TEXT])
+    except (ValueError, AttributeError):
+        return api_error(status, "", data[:_ERROR_TEXT].decode(errors="replace"))
+
+
+class LeaderRequests:
+    """`Requests` that lets writes pass only while this replica leads. Raises NotLeader."""
+
+    def __init__(self, requests: Requests, leads: Callable[[], bool]) -> None:
+        self._requests = requests
+        self._leads = leads
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = JSON,
+    ) -> Object:
+        if method != "GET" and not self._leads():
+            raise NotLeader(f"{method} {path}")
+        return await self._requests.request(method, path, query=query, body=body, content_type=content_type)
+
+
+class Api:
+    """The calls that the operator makes. Every method raises the errors of `errors.py`."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+
+    async def recording(self, namespace: str, name: str) -> Object:
+        return await self._requests.request("GET", _recording(namespace, name))
+
+    async def app(self, namespace: str, name: str) -> Object:
+        return await self._requests.request("GET", f"{CLOUDREC}/namespaces/{namespace}/{APPS}/{name}")
+
+    async def pod(self, namespace: str, name: str) -> Object:
+        return await self._requests.request("GET", f"{CORE}/namespaces/{namespace}/pods/{name}")
+
+    async def secret(self, namespace: str, name: str) -> Object:
+        return await self._requests.request("GET", f"{CORE}/namespaces/{namespace}/secrets/{name}")
+
+    async def set_finalizers(self, recording: Object, finalizers: list[str]) -> Object:
+        """Replace the finalizers of what was read. Conflict when it has changed since."""
+        meta = recording["metadata"]
+        return await self._requests.request(
+            "PATCH",
+            _recording(meta["namespace"], meta["name"]),
+            query={"fieldManager": FIELD_MANAGER},
+            body={
+                "metadata": {
+                    "uid": meta["uid"],
+                    "resourceVersion": meta["resourceVersion"],
+                    "finalizers": finalizers,
+                }
+            },
+            content_type=MERGE,
+        )
+
+    async def apply_status(self, body: Object) -> Object:
+        """Server-side apply of the operator's part of a status; `body` is `status.body`'s."""
+        meta = body["metadata"]
+        return await self._requests.request(
+            "PATCH",
+            _recording(meta["namespace"], meta["name"]) + "/status",
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=body,
+            content_type=APPLY,
+        )
+
+    async def delete_recording(self, namespace: str, name: str, uid: str) -> None:
+        await self._requests.request(
+            "DELETE",
+            _recording(namespace, name),
+            body={"preconditions": {"uid": uid}, "propagationPolicy": "Background"},
+        )
+
+    async def create(self, path: str, body: Object) -> Object:
+        """Create `body` in the collection at `path`. Conflict when it is there already."""
+        return await self._requests.request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=body)
+
+    async def apply_secret(self, body: Object) -> Object:
+        meta = body["metadata"]
+        return await self._requests.request(
+            "PATCH",
+            f"{CORE}/namespaces/{meta['namespace']}/secrets/{meta['name']}",
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=body,
+            content_type=APPLY,
+        )
+
+    async def delete_pod(self, namespace: str, name: str, uid: str, grace_seconds: int | None) -> None:
+        """`grace_seconds` None leaves it to the Pod's own."""
+        body: Object = {"preconditions": {"uid": uid}}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        await self._requests.request("DELETE", f"{CORE}/namespaces/{namespace}/pods/{name}", body=body)
+
+
+def _recording(namespace: str, name: str) -> str:
+    return f"{CLOUDREC}/namespaces/{namespace}/{RECORDINGS}/{name}"

@@ -1,0 +1,59 @@
+"""What a decision asks for: at most one status write, then actions in their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cloudrec_contract.resources import CloudRecordingStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Put our finalizer on the recording, or take it off."""
+
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureAccess:
+    """The sidecar's service account and its role binding in the recording's namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteToken:
+    """The room token's Secret, by server-side apply."""
+
+    manifest: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePod:
+    manifest: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    """`grace_seconds` None leaves the Pod its own."""
+
+    name: str
+    uid: str
+    grace_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRecording:
+    """The TTL after the end has passed."""
+
+
+Action = Hold | EnsureAccess | WriteToken | CreatePod | DeletePod | DeleteRecording
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`status` None: as it is. `retry`: look again with growing pauses. `after`: look again in so many seconds."""
+
+    status: CloudRecordingStatus | None = None
+    actions: tuple[Action, ...] = ()
+    retry: bool = False
+    after: float | None = None

@@ -1,0 +1,1 @@
+"""What the operator decides, one policy a file. Pure: no I/O, no clock of its own."""

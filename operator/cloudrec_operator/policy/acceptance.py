@@ -1,0 +1,100 @@
+"""Whether a recording can begin: everything that it names is there and well-formed.
+
+What is missing is waited for; only what no waiting can mend is final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from cloudrec_contract.conditions import Reason
+from cloudrec_contract.resources import CloudRecordingSpec, RecordingAppSpec
+from cloudrec_contract.storage import object_store
+from cloudrec_operator.observed import Observed, SecretData
+
+APP_KEYS = ("apiKey", "apiSecret")
+BUCKET_KEYS = ("accessKey", "secretKey")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reason` is ACCEPTED, or what is in the way; `final` when it will stay in the way."""
+
+    reason: Reason
+    message: str
+    final: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        return self.reason is Reason.ACCEPTED
+
+
+def examine(seen: Observed) -> Verdict:
+    """Look at the spec, the app and the Secrets that were observed, in this order."""
+    spec = seen.recording.spec
+    if spec is None:
+        return Verdict(Reason.INVALID_SPEC, seen.recording.spec_error, final=True)
+    own = spec.storage.bucket.endpoint
+    if own is not None and (fault := endpoint_fault(own)):
+        return Verdict(Reason.INVALID_SPEC, f"storage.bucket.endpoint {fault}", final=True)
+    if seen.app is None:
+        return Verdict(Reason.APP_NOT_FOUND, f"RecordingApp {spec.app_ref.name} does not exist in this namespace")
+    if seen.app.spec is None:
+        return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name} is not valid: {seen.app.error}")
+    fine = Verdict(Reason.ACCEPTED, f"RecordingApp {spec.app_ref.name} and all Secrets are there")
+    return examine_store(seen, spec, seen.app.spec) or examine_secrets(seen, seen.app.spec) or fine
+
+
+def examine_secrets(seen: Observed, app: RecordingAppSpec) -> Verdict | None:
+    """What is wrong with the Secrets, if anything is."""
+    spec = seen.recording.spec
+    if spec is None:
+        return None
+    bucket_secret = spec.storage.bucket.credentials_secret_ref.name
+    return app_keys_fault(seen, app) or _secret_fault(
+        seen.bucket_secret, bucket_secret, BUCKET_KEYS, "the bucket's credentials"
+    )
+
+
+def app_keys_fault(seen: Observed, app: RecordingAppSpec) -> Verdict | None:
+    """What is wrong with the app's key pair, if anything is."""
+    return _secret_fault(
+        seen.app_secret, app.room.livekit.api_key_secret_ref.name, APP_KEYS, "the LiveKit keys of the RecordingApp"
+    )
+
+
+def _secret_fault(secret: SecretData | None, name: str, keys: Sequence[str], what: str) -> Verdict | None:
+    if secret is None or secret.values is None:
+        return Verdict(Reason.SECRET_NOT_FOUND, f"Secret {name} with {what} does not exist in this namespace")
+    values = secret.values
+    missing = [key for key in keys if key not in values or not values[key].reveal().strip()]
+    if missing:
+        return Verdict(Reason.SECRET_INVALID, f"Secret {name} with {what} lacks {' and '.join(missing)}")
+    return None
+
+
+def examine_store(seen: Observed, spec: CloudRecordingSpec, app: RecordingAppSpec) -> Verdict | None:
+    """What is wrong with the bucket's address, if anything is. The app may still be mended."""
+    try:
+        store = object_store(spec.storage.bucket, app.storage, seen.recording.uid)
+    except ValueError as error:
+        return Verdict(Reason.ENDPOINT_UNKNOWN, str(error))
+    fault = endpoint_fault(store.endpoint)
+    if fault:
+        return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name}: storage endpoint {fault}")
+    return None
+
+
+def endpoint_fault(endpoint: str) -> str:
+    """What is wrong with a store's URL that the API server's pattern cannot see; never repeats what may be a secret."""
+    try:
+        parts = urlsplit(endpoint)
+        if parts.username or parts.password or parts.query or parts.fragment:
+            return "is http(s)://host[:port], without user, query or fragment"
+        if not parts.hostname or parts.port == 0:
+            return "has no host or no valid port"
+    except ValueError as error:
+        return f"is not a URL: {error}"
+    return ""

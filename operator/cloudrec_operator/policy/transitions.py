@@ -1,0 +1,99 @@
+"""Kubernetes Events of a change of status: what `kubectl describe` tells, one for each transition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from cloudrec_contract.conditions import Reason
+from cloudrec_contract.resources import API_VERSION, CloudRecordingStatus, Phase
+from cloudrec_operator import times
+from cloudrec_operator.observed import Recording
+
+COMPONENT = "cloudrec-operator"
+NOTE_LIMIT = 1000
+
+ORDINARY = frozenset(
+    {
+        Reason.ACCEPTED,
+        Reason.POD_STARTING,
+        Reason.READY,
+        Reason.NOT_STARTED,
+        Reason.NOBODY_IN_ROOM,
+        Reason.RECORDING,
+        Reason.STOPPED,
+        Reason.BUCKET_CHECKED,
+        Reason.UPLOADING,
+        Reason.UPLOADED,
+    }
+)
+"""Reasons that the phase tells already; every other one is a warning of its own."""
+
+PHASES = {
+    Phase.STARTING: "the recorder Pod was made",
+    Phase.IDLE: "in the room; nobody who may publish is there",
+    Phase.RECORDING: "recording",
+    Phase.STOPPING: "leaving the room",
+    Phase.FINALIZING: "the recorder has ended; the rest is being uploaded",
+    Phase.COMPLETED: "finished, everything is in the bucket",
+    Phase.FAILED: "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def notes(old: CloudRecordingStatus, new: CloudRecordingStatus) -> list[Note]:
+    """What happened between two statuses: reasons first, then the phase that follows from them."""
+    found: list[Note] = []
+    known = {condition.type: condition for condition in old.conditions}
+    for condition in new.conditions:
+        before = known.get(condition.type)
+        if before is not None and before.reason == condition.reason and before.status == condition.status:
+            continue
+        if condition.reason not in ORDINARY:
+            found.append(Note("Warning", condition.reason, condition.message or condition.reason))
+        elif condition.reason == Reason.ACCEPTED:
+            found.append(Note("Normal", condition.reason, condition.message))
+    if new.phase in PHASES and new.phase is not old.phase:
+        kind: Literal["Normal", "Warning"] = "Warning" if new.phase is Phase.FAILED else "Normal"
+        message = PHASES[new.phase]
+        if new.phase is Phase.COMPLETED and not new.files:
+            message = "finished, nothing was recorded"
+        found.append(Note(kind, new.phase.value, message))
+    return found
+
+
+def event(recording: Recording, note: Note, number: int, now: datetime, instance: str) -> dict[str, Any]:
+    """A core/v1 Event on the recording; `number` tells the notes of one write apart."""
+    at = times.render(now)
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{recording.name}.{times.to_ms(now):x}{number:x}",
+            "namespace": recording.namespace,
+        },
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": "CloudRecording",
+            "name": recording.name,
+            "namespace": recording.namespace,
+            "uid": recording.uid,
+            "resourceVersion": recording.resource_version,
+        },
+        "type": note.type,
+        "reason": note.reason,
+        "message": note.message[:NOTE_LIMIT],
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": instance,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+    }
