@@ -1,0 +1,135 @@
+"""The last stretch of one stream: frames held until they can be placed, then handed to the sink.
+
+Held frames are bounded in time and bytes; whatever ends the stream lets them out first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cloudrec_recorder.capture.depacketize import Frame
+from cloudrec_recorder.capture.timeline import ParticipantClock, TrackTimeline
+from cloudrec_recorder.media import AccessUnit, MediaSink, TrackKey
+
+HOLD_SECONDS = 5.0
+HOLD_BYTES = 16 << 20
+_TICK = 1 / 90_000
+
+
+class _Held(NamedTuple):
+    arrival: float
+    extended: int
+    data: bytes
+    keyframe: bool
+    gap: bool  # packets before it were given up on
+
+
+class TrackOutput:
+    """Places one stream's frames on the time line and delivers them in order, strictly growing within a source.
+
+    `new_source` gives a number that no stream has had; `request_keyframe` asks the publisher for one.
+    """
+
+    def __init__(
+        self,
+        key: TrackKey,
+        codec: str,
+        clock_rate: int,
+        participant: ParticipantClock,
+        sink: MediaSink,
+        new_source: Callable[[], int],
+        request_keyframe: Callable[[], None],
+    ) -> None:
+        self.key = key
+        self._codec = codec
+        self._video = key.kind == "video"
+        self._sink = sink
+        self._new_source = new_source
+        self._request_keyframe = request_keyframe
+        self._timeline = TrackTimeline(clock_rate, participant, audio=not self._video)
+        self._source = new_source()
+        self._held: deque[_Held] = deque()
+        self._held_bytes = 0
+        self._holding = True
+        self._held_since: float | None = None
+        self._last: float | None = None
+        self._gap = False
+        self._await_keyframe = False
+
+    def frame(self, arrival: float, frame: Frame) -> None:
+        """A whole frame arrived at this task time."""
+        if self._timeline.jumped(arrival, frame.timestamp):
+            self._restart()
+        if self._await_keyframe and not frame.keyframe:
+            return
+        self._await_keyframe = False
+        extended = self._timeline.observe(arrival, frame.timestamp)
+        unit = _Held(arrival, extended, frame.data, frame.keyframe, self._gap)
+        self._gap = False
+        if not self._holding:
+            self._deliver(unit)
+            return
+        if self._held_since is None:
+            self._held_since = arrival
+        self._held.append(unit)
+        self._held_bytes += len(unit.data)
+        if self._held_bytes > HOLD_BYTES or self._timeline.anchored:
+            self._release()
+        else:
+            self.service(arrival)
+
+    def gap(self) -> None:
+        """Packets were given up on: the next frame tells the sink how much time is missing."""
+        self._gap = True
+
+    def sender_report(self, arrival: float, ntp: float, timestamp: int) -> None:
+        """A sender report of this stream (`ntp` in Unix seconds by the publisher's clock)."""
+        self._timeline.sender_report(arrival, ntp, timestamp)
+        if self._holding and self._timeline.anchored and self._held:
+            self._release()
+
+    def service(self, now: float) -> None:
+        """To be called now and then: no report came in time, so go by arrival."""
+        if self._holding and self._held_since is not None and now - self._held_since >= HOLD_SECONDS:
+            self._release()
+
+    def close(self) -> None:
+        """The stream is over: let out what is held."""
+        if self._held:
+            self._release()
+
+    def _restart(self) -> None:
+        self.close()
+        self._timeline.restart()
+        self._start_source()
+        self._holding = True
+        self._held_since = None
+        if self._video:
+            self._await_keyframe = True
+            self._request_keyframe()
+
+    def _release(self) -> None:
+        self._holding = False
+        while self._held:
+            self._deliver(self._held.popleft())
+        self._held_bytes = 0
+
+    def _start_source(self) -> None:
+        self._source = self._new_source()
+        self._last = None
+
+    def _deliver(self, unit: _Held) -> None:
+        may_step = not self._video or unit.keyframe
+        time, stepped = self._timeline.place(unit.arrival, unit.extended, may_step=may_step)
+        if stepped:
+            self._start_source()
+        elif not may_step and self._timeline.step_due:
+            self._request_keyframe()
+        if self._last is not None:
+            if unit.gap:
+                self._sink.lost(self.key, max(0.0, time - self._last))
+            time = max(time, self._last + _TICK)
+        self._last = time
+        self._sink.media(AccessUnit(self.key, self._codec, unit.data, time, unit.keyframe, self._source))

@@ -1,0 +1,306 @@
+"""The time in the room: what is subscribed to, what state that is, and what makes it end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cloudrec_contract.conditions import Reason
+from cloudrec_contract.events import LeaveCode
+from cloudrec_contract.resources import DesiredState, ReportState
+from cloudrec_contract.spool import ALIVE, MEDIA, JoinedRecord, LeftRecord, StateRecord, Task
+from cloudrec_recorder.journal import Conditions, Journal
+from cloudrec_recorder.media import MediaSink, TrackKey
+from cloudrec_recorder.rooms import Changed, Joined, Left, Room, Unreachable
+from cloudrec_recorder.segments.disk import Disk
+from cloudrec_recorder.segments.files import Output, SegmentSettings
+from cloudrec_recorder.segments.segmenter import Segmenter
+from cloudrec_recorder.subscription import MAX_STREAMS, Choice, Stream, choose
+from cloudrec_recorder.tasks import TaskFile
+
+logger = logging.getLogger(__name__)
+
+RoomFactory = Callable[[Task, MediaSink], Room]
+"""A connector for the task's room that delivers media to the sink."""
+
+LEAVE_SECONDS: Final = 10.0
+_ALIVE_SECONDS: Final = 2.0
+_NAMED: Final = 8  # streams named in a condition's message
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """`now`: monotonic seconds. `wall_ms`: ms since the Unix epoch, for the journal's `ts` only."""
+
+    now: Callable[[], float]
+    wall_ms: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the attempt ended. `leave_code` as in event 302; None when the robot never got in."""
+
+    failed: bool
+    reason: str
+    message: str = ""
+    leave_code: int | None = None
+
+
+class Ending:
+    """Somebody wants the recording to end; the first one's outcome counts."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
+        self.wanted = asyncio.Event()
+
+    def want(self, outcome: Outcome) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+        self.wanted.set()
+
+
+class Spool:
+    """The spool's writing side: one disk thread, the journal on it, the sign of life. Raises OSError if unusable."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.folder = folder
+        self.media = folder / MEDIA
+        self.media.mkdir(parents=True, exist_ok=True)
+        self.disk = Disk()
+        self.journal = Journal(folder, self.disk, clock.wall_ms)
+        self._now = clock.now
+        self._alive_at = float("-inf")
+
+    def alive(self) -> None:
+        """Every now and then, show that the loop turns and the disk takes writes: a probe looks at the file's time."""
+        now = self._now()
+        if now - self._alive_at >= _ALIVE_SECONDS:
+            self._alive_at = now
+            self.disk.submit((self.folder / ALIVE).touch)
+
+
+class Recording:
+    """One robot's stay in one room. `run` is called once."""
+
+    def __init__(
+        self,
+        task: Task,
+        tasks: TaskFile,
+        spool: Spool,
+        make_room: RoomFactory,
+        clock: Clock,
+        ending: Ending,
+        tick_seconds: float,
+    ) -> None:
+        self._task = task
+        self._tasks = tasks
+        self._spool = spool
+        self._journal = spool.journal
+        self._conditions = Conditions(spool.journal)
+        self._clock = clock
+        self._ending = ending
+        self._tick_seconds = tick_seconds
+        self._segmenter = Segmenter(
+            Output(
+                names=task.names,
+                epoch_ms=task.epoch,
+                folder=spool.media,
+                disk=spool.disk,
+                journal=spool.journal,
+                settings=SegmentSettings(target=task.segment_seconds),
+                request_keyframe=self._request_keyframe,
+            ),
+            clock.now,
+        )
+        self._room = make_room(task, self._segmenter)
+        self._left: Left | None = None
+        self._joined = False
+        self._unreachable: set[str] = set()
+        self._state = ReportState.STARTING
+        self._present = Changed(frozenset(), ())
+        self._choice = Choice()
+        self._idle_since: float | None = None
+        self._units_when_idle = 0
+
+    async def run(self) -> Outcome:
+        """Join, record, leave. When it returns every segment is closed and `left` is in the journal."""
+        events = asyncio.create_task(self._events())
+        ticks = asyncio.create_task(self._ticks())
+        wanted = asyncio.create_task(self._ending.wanted.wait())
+        work: list[asyncio.Task[None]] = [events, ticks]
+        try:
+            await asyncio.wait({events, ticks, wanted}, return_when=asyncio.FIRST_COMPLETED)
+            if not events.done():
+                self._enter(ReportState.STOPPING)
+                await self._leave(events)
+            for task in work:
+                if task.done():
+                    task.result()
+        finally:
+            wanted.cancel()
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            self._segmenter.finish()
+            self._log_losses()
+        outcome = self._outcome()
+        if outcome.leave_code is not None and self._joined:
+            self._journal.append(
+                LeftRecord(ts=self._clock.wall_ms(), leave_code=outcome.leave_code, message=outcome.message)
+            )
+        return outcome
+
+    async def _leave(self, events: asyncio.Task[None]) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._room.leave()
+                await asyncio.wait({events})
+        except TimeoutError:
+            logger.warning("the room was not left in %.0f s; gone without", LEAVE_SECONDS)
+
+    def _outcome(self) -> Outcome:
+        if self._ending.outcome is not None:
+            return self._ending.outcome
+        left = self._left
+        if left is None:
+            return Outcome(True, Reason.RECORDER_FAILED, "the room's events ended without a reason", LeaveCode.TIMEOUT)
+        if left.code is not None:
+            return Outcome(False, left.reason, left.message, left.code)
+        self._conditions.set(left.reason, left.message)
+        return Outcome(True, left.reason, left.message)
+
+    # --- what the room says ---------------------------------------------------------------------------------------
+
+    async def _events(self) -> None:
+        async for event in self._room.events():
+            match event:
+                case Joined():
+                    self._on_joined()
+                case Changed():
+                    self._on_changed(event)
+                case Unreachable():
+                    self._unreachable.add(event.reason)
+                    self._conditions.set(event.reason, event.message)
+                case Left():
+                    logger.info("left the room: %s", event.message, extra={"reason": event.reason})
+                    self._left = event
+
+    def _on_joined(self) -> None:
+        while self._unreachable:
+            self._conditions.clear(self._unreachable.pop())
+        if self._joined:
+            logger.info("in the room again")
+            return
+        self._joined = True
+        if not self._present.anchors:
+            self._idle_since = self._clock.now()
+        self._journal.append(JoinedRecord(ts=self._clock.wall_ms()))
+        self._enter(ReportState.IDLE)
+
+    def _on_changed(self, event: Changed) -> None:
+        self._present = event
+        if event.anchors:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._clock.now()
+        self._choose()
+
+    def _choose(self) -> None:
+        """Subscribe to what the task and the room say now."""
+        tracks = self._present.tracks
+        users = self._present.anchors | {track.key.user_id for track in tracks}
+        self._choice = choose(self._task.streams, tracks, users, self._choice)
+        self._room.subscribe(self._choice.sids)
+        if self._choice.waiting:
+            self._conditions.set(
+                Reason.STREAMS_WAITING,
+                f"{MAX_STREAMS} streams are being recorded; waiting for a free slot: {_named(self._choice.waiting)}",
+            )
+        else:
+            self._conditions.clear(Reason.STREAMS_WAITING)
+
+    # --- what time and the task say -------------------------------------------------------------------------------
+
+    async def _ticks(self) -> None:
+        while True:
+            self._tick()
+            await asyncio.sleep(self._tick_seconds)
+
+    def _tick(self) -> None:
+        self._spool.alive()
+        self._segmenter.tick()
+        task = self._tasks.changed()
+        if task is not None:
+            self._on_task(task)
+        self._say_state()
+        self._say_conditions()
+        error = self._spool.disk.error
+        if error is not None:
+            self._ending.want(Outcome(True, Reason.SPOOL_FAILED, str(error), LeaveCode.NORMAL))
+        limit = self._task.max_idle_seconds
+        if self._idle_since is not None and self._clock.now() - self._idle_since >= limit:
+            message = f"nobody who may publish for {limit} s"
+            self._ending.want(Outcome(False, Reason.NOBODY_IN_ROOM, message, LeaveCode.IDLE))
+
+    def _on_task(self, task: Task) -> None:
+        self._task = task
+        if task.desired_state is DesiredState.STOPPED:
+            self._ending.want(Outcome(False, Reason.STOPPED, "stopped by the task", LeaveCode.NORMAL))
+        elif self._joined:
+            self._choose()
+
+    def _say_state(self) -> None:
+        if self._state not in (ReportState.IDLE, ReportState.RECORDING):
+            return
+        if not self._choice.sids:
+            self._units_when_idle = self._segmenter.units
+            self._enter(ReportState.IDLE)
+        elif self._segmenter.units > self._units_when_idle:
+            self._enter(ReportState.RECORDING)
+
+    def _say_conditions(self) -> None:
+        published = {track.key for track in self._present.tracks}
+        unsupported = [
+            f"{codec} of {key.user_id} ({key.media})"
+            for key, codec in self._segmenter.unsupported.items()
+            if key in published
+        ]
+        if unsupported:
+            self._conditions.set(Reason.CODEC_UNSUPPORTED, f"not recorded: {_some(sorted(unsupported))}")
+        else:
+            self._conditions.clear(Reason.CODEC_UNSUPPORTED)
+        if self._segmenter.overloaded:
+            self._conditions.set(Reason.SLOW_DISK, "the spool's disk is behind: media is being left out")
+        else:
+            self._conditions.clear(Reason.SLOW_DISK)
+
+    # --- small things ---------------------------------------------------------------------------------------------
+
+    def _request_keyframe(self, key: TrackKey) -> None:
+        self._room.request_keyframe(key)
+
+    def _enter(self, state: ReportState) -> None:
+        if state is not self._state:
+            self._state = state
+            self._journal.append(StateRecord(ts=self._clock.wall_ms(), state=state))
+
+    def _log_losses(self) -> None:
+        for key, seconds in self._segmenter.lost_seconds.items():
+            logger.warning(
+                "%.2f s of media were lost on the way", seconds, extra={"user": key.user_id, "kind": key.kind}
+            )
+        if self._segmenter.left_out:
+            logger.warning("%d access units were left out: the disk was behind", self._segmenter.left_out)
+
+
+def _named(streams: tuple[Stream, ...]) -> str:
+    return _some([f"{user} ({media})" for user, media in streams])
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,77 @@
+"""A room as the recorder sees it, whatever the media server is.
+
+A connector joins as a hidden, subscribe-only robot and reports what happens as `RoomEvent`s; media goes straight to
+the `MediaSink` it was made with, never through the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Set
+from dataclasses import dataclass
+from typing import Protocol
+
+from cloudrec_recorder.media import TrackKey
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A track that can be subscribed to. `sid` is the media server's id, unique over the room's life."""
+
+    sid: str
+    key: TrackKey
+    codec: str  # what the server announced, may be ""
+    width: int = 0
+    height: int = 0
+    muted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The robot is in the room and can receive (sent again after each rejoin)."""
+
+    rejoined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Who and what is there now: `anchors` may publish (not hidden, no recorder); `tracks` as published."""
+
+    anchors: frozenset[str]  # identities
+    tracks: tuple[Published, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Joining or rejoining failed for now; the connector goes on trying until its deadline."""
+
+    reason: str  # a condition's reason: LiveKitUnreachable, MediaUnreachable, TokenRefused (when rejoining)
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The end; nothing follows. `code` is TRTC's LeaveCode; None when the robot never got in."""
+
+    code: int | None
+    # Stopped, TokenRefused, RemovedByApi, RoomDeleted, RemovedByServer, RoomClosed, RejoinTimeout; without a code also
+    # LiveKitUnreachable and MediaUnreachable: the first join's deadline is over
+    reason: str
+    message: str
+
+
+RoomEvent = Joined | Changed | Unreachable | Left
+
+
+class Room(Protocol):
+    """One robot in one room. `events()` may be iterated once; it joins, and ends after `Left`."""
+
+    def events(self) -> AsyncIterator[RoomEvent]: ...
+
+    def subscribe(self, sids: Set[str]) -> None:
+        """Receive exactly these tracks (level-triggered: called with the whole set at each change)."""
+
+    def request_keyframe(self, key: TrackKey) -> None:
+        """Ask the publisher for a keyframe (PLI); rate-limited and repeated by the connector as needed."""
+
+    async def leave(self) -> None:
+        """Leave politely; `events()` then yields `Left(0, "Stopped", …)`. Bounded to a few seconds."""

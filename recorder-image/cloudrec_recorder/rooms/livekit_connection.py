@@ -1,0 +1,280 @@
+"""One join of a LiveKit room: signalling, one media transport, and exactly the subscriptions asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from aiortc import RTCIceServer
+from aiortc.rtcicetransport import parse_stun_turn_uri
+from livekit.protocol.models import SubscriptionError
+from livekit.protocol.rtc import JoinResponse, SignalResponse, SignalTarget, TrickleRequest
+from livekit.protocol.rtc import SessionDescription as RtcDescription
+
+from cloudrec_recorder.capture.clock import TaskClock
+from cloudrec_recorder.capture.peer import MediaLost, MediaPeer
+from cloudrec_recorder.capture.receiver import MediaReceiver, WantedTrack
+from cloudrec_recorder.capture.track import Send
+from cloudrec_recorder.rooms import Changed, Joined, Left, RoomEvent
+from cloudrec_recorder.rooms.livekit_signal import RoomAbsent, SignalClient, SignalError, TokenRefused
+from cloudrec_recorder.rooms.livekit_state import Rejoin, Roster, outcome_of_leave
+
+log = logging.getLogger(__name__)
+
+MEDIA_CONNECT_SECONDS = 15.0
+MEDIA_SILENT_SECONDS = 15.0  # an ICE agent checks consent every 6 s at the latest (RFC 7675)
+_MONITOR_SECONDS = 1.0
+_GOODBYE_SECONDS = 1.0
+_PING_INTERVAL = 5.0
+_PING_TIMEOUT = 15.0
+
+
+class Connection:
+    """One join. Make it, `run` it once; `subscribe` at any time.
+
+    `make_receiver` is given the function that sends RTCP; `tell` hears of `Joined` and `Changed`; `stop` ends it
+    politely; `rejoined`: the robot was in the room before.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clock: TaskClock,
+        make_receiver: Callable[[Send], MediaReceiver],
+        tell: Callable[[RoomEvent], None],
+        stop: asyncio.Event,
+        *,
+        rejoined: bool,
+    ) -> None:
+        self._url = url
+        self._clock = clock
+        self._tell = tell
+        self._stop = stop
+        self._rejoined = rejoined
+        self._roster = Roster()
+        self._signal: SignalClient | None = None
+        self._peer: MediaPeer | None = None
+        self._wanted: frozenset[str] = frozenset()
+        self._subscribed: set[str] = set()
+        self._dirty = asyncio.Event()
+        self._told: Changed | None = None
+        self._offsets: dict[str, float] = {}
+        self.joined = False
+        self.refreshed_token: str | None = None
+        self.receiver = make_receiver(self._send_rtcp)
+
+    def subscribe(self, sids: frozenset[str]) -> None:
+        """Receive exactly these tracks."""
+        self._wanted = sids
+        self._dirty.set()
+
+    def clock_offsets(self) -> dict[str, float]:
+        """By identity: our wall clock minus the publisher's, in seconds; of those who left, as last known."""
+        identities = self._roster.identities()
+        offsets = self.receiver.clock_offsets().items()
+        self._offsets.update((identities[sid], offset) for sid, offset in offsets if sid in identities)
+        return self._offsets
+
+    async def run(self, tokens: Callable[[], list[str]]) -> Left | Rejoin:
+        """Join and stay; tells why it is over, with everything closed and delivered."""
+        work = asyncio.create_task(self._join_and_stay(tokens), name="livekit-connection")
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            await _cancelled(work)
+            await self._say_goodbye()
+            return Left(0, "Stopped", "the recording was stopped")
+        finally:
+            await _cancelled(work, stop)
+            await self._close()
+
+    async def _join_and_stay(self, tokens: Callable[[], list[str]]) -> Left | Rejoin:
+        try:
+            self._signal, join = await self._open(tokens)
+            return await self._stay(self._signal, join)
+        except TokenRefused as error:
+            if self._rejoined:
+                return Rejoin("TokenRefused", str(error))
+            return Left(None, "TokenRefused", str(error))
+        except RoomAbsent as error:
+            return Rejoin("LiveKitUnreachable", str(error), emptied=self._rejoined)
+        except SignalError as error:
+            return Rejoin("LiveKitUnreachable", str(error))
+        except MediaLost as error:
+            return Rejoin("MediaUnreachable", str(error))
+
+    async def _open(self, tokens: Callable[[], list[str]]) -> tuple[SignalClient, JoinResponse]:
+        try:
+            candidates = tokens()
+        except OSError as error:
+            raise SignalError(f"cannot read the room token: {error.strerror}") from error
+        refusal = TokenRefused("there is no room token")
+        for token in candidates:
+            try:
+                return await SignalClient.open(self._url, token)
+            except TokenRefused as error:
+                refusal = error
+        raise refusal
+
+    async def _stay(self, signal: SignalClient, join: JoinResponse) -> Left | Rejoin:
+        self._roster.reset(join.participant.identity, join.other_participants)
+        self._peer = MediaPeer(self._clock, _turn_servers(join), loopback=signal.on_loopback)
+        interval = float(join.ping_interval or _PING_INTERVAL)
+        timeout = float(join.ping_timeout or _PING_TIMEOUT)
+        reading = asyncio.create_task(self._read(signal, self._peer), name="livekit-read")
+        others = [
+            asyncio.create_task(self._watch_media(self._peer), name="livekit-media"),
+            asyncio.create_task(self._keep_subscribed(signal), name="livekit-subscribe"),
+            asyncio.create_task(signal.keep_alive(interval, timeout), name="livekit-ping"),
+        ]
+        try:
+            done, _ = await asyncio.wait({reading, *others}, return_when=asyncio.FIRST_COMPLETED)
+            if reading in done:
+                return reading.result()
+            for task in done:
+                task.result()
+            raise SignalError("a part of the connection ended")
+        finally:
+            await _cancelled(reading, *others)
+
+    async def _read(self, signal: SignalClient, peer: MediaPeer) -> Left | Rejoin:
+        while True:
+            message = await signal.receive()
+            outcome = await self._handle(signal, peer, message)
+            if outcome is not None:
+                return outcome
+
+    async def _handle(self, signal: SignalClient, peer: MediaPeer, message: SignalResponse) -> Left | Rejoin | None:
+        match message.WhichOneof("message"):
+            case "offer":
+                await self._answer(signal, peer, message.offer)
+            case "trickle":
+                await self._trickle(peer, message.trickle)
+            case "update":
+                self.clock_offsets()  # before those who leave are forgotten
+                self._roster.update(message.update.participants)
+                self._changed()
+            case "refresh_token":
+                self.refreshed_token = message.refresh_token
+            case "subscription_response":
+                response = message.subscription_response
+                if response.err:
+                    name = SubscriptionError.Name(response.err)
+                    log.warning("cannot subscribe to track %s: %s", response.track_sid, name)
+            case "leave":
+                return outcome_of_leave(message.leave, anchors=bool(self._roster.anchors()))
+            case "room_moved":
+                return Left(3, "RemovedByServer", "the robot was moved to another room")
+            case _:
+                pass
+        return None
+
+    async def _answer(self, signal: SignalClient, peer: MediaPeer, offer: RtcDescription) -> None:
+        try:
+            answer = await peer.answer(offer.sdp, self.receiver)
+        except ValueError as error:
+            raise MediaLost(f"the server's offer cannot be answered: {error}") from error
+        await signal.answer(answer, offer.id)
+
+    async def _trickle(self, peer: MediaPeer, trickle: TrickleRequest) -> None:
+        if trickle.target != SignalTarget.SUBSCRIBER:
+            return
+        try:
+            candidate = json.loads(trickle.candidateInit).get("candidate")
+        except (ValueError, AttributeError):
+            return
+        if isinstance(candidate, str) and candidate:
+            await peer.add_candidate(candidate)
+
+    async def _watch_media(self, peer: MediaPeer) -> None:
+        """Wait for the connection, tell of it, and raise MediaLost when it is no more."""
+        await peer.connected(MEDIA_CONNECT_SECONDS)
+        self.joined = True
+        self._tell(Joined(rejoined=self._rejoined))
+        self._changed()
+        heard, heard_at = peer.datagrams, self._clock.now()
+        while True:
+            await asyncio.sleep(_MONITOR_SECONDS)
+            if not peer.alive:
+                raise MediaLost(f"the connection for media is lost ({peer.describe()})")
+            now = self._clock.now()
+            if peer.datagrams is None or peer.datagrams != heard:
+                heard, heard_at = peer.datagrams, now
+            elif now - heard_at > MEDIA_SILENT_SECONDS:
+                raise MediaLost(f"no datagram for {MEDIA_SILENT_SECONDS:.0f} s")
+
+    def _changed(self) -> None:
+        """Tell of who and what is there now, when it differs from what was told."""
+        self._dirty.set()
+        if not self.joined:
+            return
+        tracks = sorted((published for published, _ in self._roster.tracks().values()), key=lambda t: t.sid)
+        changed = Changed(self._roster.anchors(), tuple(tracks))
+        if changed != self._told:
+            self._told = changed
+            self._tell(changed)
+
+    async def _keep_subscribed(self, signal: SignalClient) -> None:
+        """Bring the server's subscriptions in line with what is wanted and there, each time either changes."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            there = self._roster.tracks()
+            wanted = {sid: there[sid] for sid in self._wanted if sid in there}
+            self.receiver.set_wanted(
+                {sid: WantedTrack(published.key, owner) for sid, (published, owner) in wanted.items()}
+            )
+            added = sorted(wanted.keys() - self._subscribed)
+            removed = sorted(self._subscribed - wanted.keys())
+            self._subscribed = set(wanted)
+            if removed:
+                await signal.subscribe(removed, subscribe=False)
+            if added:
+                await signal.subscribe(added, subscribe=True)
+                video = [sid for sid in added if wanted[sid][0].key.kind == "video"]
+                if video:
+                    await signal.best_quality(video)
+
+    def _send_rtcp(self, packet: bytes) -> None:
+        if self._peer is not None:
+            self._peer.send(packet)
+
+    async def _say_goodbye(self) -> None:
+        if self._signal is not None:
+            with contextlib.suppress(SignalError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await self._signal.leave()
+
+    async def _close(self) -> None:
+        self.receiver.close()
+        if self._peer is not None:
+            await self._peer.close()
+        if self._signal is not None:
+            await self._signal.close()
+
+
+def _turn_servers(join: JoinResponse) -> list[RTCIceServer]:
+    """The TURN servers of a join response; STUN is not needed to reach a public server."""
+    servers = []
+    for server in join.ice_servers:
+        urls = []
+        for url in server.urls:
+            with contextlib.suppress(ValueError):
+                if parse_stun_turn_uri(url)["scheme"].startswith("turn"):
+                    urls.append(url)
+        if urls:
+            servers.append(RTCIceServer(urls, server.username, server.credential))
+    return servers
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they are done, whatever they raised."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""From encoded access units to MPEG-TS segments on the spool."""

@@ -1,0 +1,183 @@
+"""Opus to AAC on a line of 48 kHz samples that stands still: each packet is placed by its time stamp.
+
+What is missing (DTX, mute, loss) becomes silence. A publisher's sample clock drifts against the time line by some tens
+of ppm: up to `DRIFT_LEFT_ALONE` nothing is done, beyond it two samples a packet are added or taken (a fifth of a
+percent, not to be heard) until it is gone.
+
+Two delays are taken out so that a sound is where it was: Opus' lookahead, which RTP does not tell (312 samples in
+libopus, RFC 7845's pre-skip), and AAC's priming of 1,024 samples: its frame comes first and lies before the beginning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import av
+import av.audio.codeccontext
+import numpy as np
+from av.error import FFmpegError
+
+RATE: Final = 48_000
+FRAME: Final = 1024  # samples of an AAC frame
+OPUS_LOOKAHEAD: Final = 312  # samples
+DRIFT_LEFT_ALONE: Final = int(0.030 * RATE)
+_DRIFT_MENDED: Final = int(0.005 * RATE)
+_BITS_PER_CHANNEL: Final = 64_000  # a second
+_MAX_PACKET: Final = 5760  # samples: 120 ms, RFC 6716 section 2.1.4
+
+_SILK: Final = (480, 960, 1920, 2880)
+_HYBRID: Final = (480, 960)
+_CELT: Final = (120, 240, 480, 960)
+
+
+def opus_samples(packet: bytes) -> int:
+    """Duration of an Opus packet in 48 kHz samples (RFC 6716 section 3). Raises ValueError on what is no packet."""
+    if not packet:
+        raise ValueError("an empty Opus packet")
+    config, code = packet[0] >> 3, packet[0] & 3
+    if config < 12:
+        size = _SILK[config & 3]
+    elif config < 16:
+        size = _HYBRID[config & 1]
+    else:
+        size = _CELT[config & 3]
+    if code == 3 and len(packet) < 2:
+        raise ValueError("an Opus packet cut short")
+    count = packet[1] & 0x3F if code == 3 else 1 if code == 0 else 2
+    if not 0 < count * size <= _MAX_PACKET:
+        raise ValueError(f"an Opus packet of {count} frames of {size} samples")
+    return count * size
+
+
+def opus_channels(packet: bytes) -> int:
+    """1 or 2, by the s bit of the packet's table of contents (RFC 6716 section 3.1)."""
+    return 2 if packet and packet[0] & 4 else 1
+
+
+def adts(frame: bytes, channels: int) -> bytes:
+    """A raw AAC-LC frame of 48 kHz with its ADTS header (ISO/IEC 13818-7, 6.2)."""
+    length = len(frame) + 7
+    header = 0xFFF1 << 40 | 1 << 38 | 3 << 34 | channels << 30 | length << 13 | 0x7FF << 2
+    return header.to_bytes(7, "big") + frame
+
+
+@dataclass(frozen=True, slots=True)
+class AacFrame:
+    """One ADTS frame; `position` is its first sample, counted at 48 kHz from the task's epoch."""
+
+    position: int
+    data: bytes
+
+
+class OpusToAac:
+    """One stretch of audio without a break: its AAC frames follow each other without gap or overlap.
+
+    The first frame is AAC's priming and lies `FRAME` samples before the first packet.
+    """
+
+    def __init__(self, channels: int, first_time: float) -> None:
+        self.channels = channels
+        self._layout = "mono" if channels == 1 else "stereo"
+        self._decoder = _decoder(self._layout)
+        self._encoder = _encoder(self._layout, channels)
+        self._next = _position(first_time)
+        self._expected = first_time
+        self._mending = False
+
+    @property
+    def end_time(self) -> float:
+        """Where the next packet is expected, seconds since the epoch."""
+        return self._expected
+
+    @property
+    def position(self) -> int:
+        """First sample that is not written yet."""
+        return self._next
+
+    def error(self, time: float) -> int:
+        """How far behind (positive) or ahead of its place the next sample would be put, for a packet of `time`."""
+        return _position(time) - self._next
+
+    def push(self, packet: bytes, time: float) -> list[AacFrame]:
+        """Decode and place one packet. One that cannot be decoded is replaced by silence."""
+        try:
+            samples = opus_samples(packet)
+        except ValueError:
+            return []
+        out: list[AacFrame] = []
+        missing = time - self._expected
+        error = self.error(time)
+        if missing > samples / RATE / 2:
+            if error > 0:
+                out += self._silence(error)
+            self._mending = False
+            error = 0
+        self._expected = time + samples / RATE
+        try:
+            frames = self._decoder.decode(av.Packet(packet))
+        except FFmpegError:
+            return out + self._silence(samples)
+        for frame in frames:
+            out += self._encode(self._mend(frame, error))
+        return out
+
+    def finish(self) -> list[AacFrame]:
+        """The last frames, filled up with silence. Nothing may follow."""
+        return [self._frame(packet) for packet in self._encoder.encode(None)]
+
+    def _mend(self, frame: av.AudioFrame, error: int) -> av.AudioFrame:
+        """The frame two samples longer or shorter, while there is drift to be taken out."""
+        self._mending = abs(error) > (_DRIFT_MENDED if self._mending else DRIFT_LEFT_ALONE)
+        if not self._mending or frame.samples < 240:
+            return frame
+        samples = frame.to_ndarray()
+        count = frame.samples + (2 if error > 0 else -2)
+        at = np.linspace(0, frame.samples - 1, count)
+        old = np.arange(frame.samples)
+        return self._from_array(np.stack([np.interp(at, old, row) for row in samples]).astype(np.float32))
+
+    def _from_array(self, samples: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> av.AudioFrame:
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=self._layout)
+        frame.sample_rate = RATE
+        return frame
+
+    def _silence(self, samples: int) -> list[AacFrame]:
+        return self._encode(self._from_array(np.zeros((self.channels, samples), np.float32)))
+
+    def _encode(self, frame: av.AudioFrame) -> list[AacFrame]:
+        frame.pts = self._next
+        frame.time_base = Fraction(1, RATE)
+        self._next += frame.samples
+        return [self._frame(packet) for packet in self._encoder.encode(frame)]
+
+    def _frame(self, packet: av.Packet[av.AudioStream]) -> AacFrame:
+        if packet.pts is None:
+            raise AssertionError("the AAC encoder gave a packet without a time stamp")
+        return AacFrame(packet.pts, adts(bytes(packet), self.channels))
+
+
+def _position(time: float) -> int:
+    return round(time * RATE) - OPUS_LOOKAHEAD
+
+
+def _decoder(layout: str) -> av.AudioCodecContext:
+    decoder = av.CodecContext.create("opus", "r")
+    assert isinstance(decoder, av.AudioCodecContext)
+    decoder.sample_rate = RATE
+    decoder.layout = layout
+    return decoder
+
+
+def _encoder(layout: str, channels: int) -> av.AudioCodecContext:
+    encoder = av.CodecContext.create("aac", "w")
+    assert isinstance(encoder, av.AudioCodecContext)
+    encoder.sample_rate = RATE
+    encoder.layout = layout
+    encoder.format = "fltp"
+    encoder.bit_rate = _BITS_PER_CHANNEL * channels
+    encoder.time_base = Fraction(1, RATE)
+    encoder.thread_count = 1
+    encoder.options = {"aac_coder": "fast"}  # half the CPU of the default; speech does not tell
+    return encoder

@@ -1,0 +1,107 @@
+"""The sidecar's entry point: `cloudrec-uploader`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+
+from cloudrec_contract.spool import DRAINED, TASK
+from cloudrec_recorder.logs import configure
+from cloudrec_recorder.uploader.engine import Engine
+from cloudrec_recorder.uploader.kube import Recordings, Resource
+from cloudrec_recorder.uploader.report import Reporter
+from cloudrec_recorder.uploader.resource import Wishes, follow, wishes
+from cloudrec_recorder.uploader.s3 import S3Store
+from cloudrec_recorder.uploader.settings import HELP, Settings, SettingsError, from_environment
+from cloudrec_recorder.uploader.store import Store
+from cloudrec_recorder.uploader.taskfile import TaskFile
+
+logger = logging.getLogger(__name__)
+
+
+async def run(settings: Settings, store: Store, recordings: Recordings) -> None:
+    """Upload and report until SIGTERM or SIGINT, and then until all is dealt with."""
+    task_file = TaskFile(settings.spool / TASK, settings.task)
+    reporter = Reporter(recordings.apply_report)
+    engine = Engine(settings.spool, store, task_file, reporter.tell, give_up_seconds=settings.give_up_seconds)
+
+    def changed(now: Wishes) -> None:
+        if now.gone:
+            logger.info("the resource is gone: the recording stops")
+            reporter.resource_gone()
+        task_file.change(now.desired, now.subscribe)
+        engine.acknowledge(now.acked)
+        if now.declared:
+            reporter.declared()
+
+    async def let_recorder_go() -> None:
+        await engine.finished.wait()
+        if not await reporter.accepted(settings.report_seconds):
+            logger.warning("the last report is not accepted yet; the recorder is let go all the same")
+        (settings.spool / DRAINED).touch()
+        logger.info("all is uploaded: the recorder may go")
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, engine.leave)
+
+    def read(resource: Resource | None) -> Wishes:
+        return wishes(resource, settings.task.task_id, settings.pod, settings.pod_uid)
+
+    async with asyncio.TaskGroup() as group:
+        background = [
+            group.create_task(follow(recordings, read, changed)),
+            group.create_task(reporter.run()),
+            group.create_task(let_recorder_go()),
+        ]
+        await engine.run()
+        await _last_words(settings, engine, reporter)
+        for task in background:
+            task.cancel()
+
+
+async def _last_words(settings: Settings, engine: Engine, reporter: Reporter) -> None:
+    """Before the process ends, have the last report accepted: for long while the API server is away, for a while when
+    it will not have it."""
+    deadline = time.monotonic() + settings.give_up_seconds
+    while not await reporter.accepted(settings.report_seconds):
+        if not reporter.away or time.monotonic() > deadline:
+            logger.warning("the last report is not accepted")
+            return
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="cloudrec-uploader", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(argv)
+    try:
+        settings = from_environment(os.environ)
+    except SettingsError as error:
+        print(f"cloudrec-uploader: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    configure(settings.log_level).fields.update(
+        task=settings.task.task_id, attempt=settings.task.index, pod=settings.pod
+    )
+    for library in ("boto3", "botocore", "urllib3"):  # they would print headers
+        logging.getLogger(library).setLevel(logging.WARNING)
+    try:
+        asyncio.run(_run(settings))
+    except Exception:
+        logger.exception("the uploader ends with an error and has to be started again")
+        return 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    async with Recordings(settings) as recordings:
+        await run(settings, S3Store(settings.store, settings.credentials), recordings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

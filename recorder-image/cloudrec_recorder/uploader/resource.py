@@ -1,0 +1,98 @@
+"""Watching the Pod's own CloudRecording."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from cloudrec_contract.resources import DesiredState, Subscription
+from cloudrec_recorder.uploader.kube import ApiError, Resource
+from cloudrec_recorder.uploader.retry import backoff
+
+logger = logging.getLogger(__name__)
+
+BETWEEN_WATCHES_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the resource asks of this Pod. `subscribe` is None when it cannot be read; `declared`: the operator has
+    this Pod's attempt in the status, so reports are let in."""
+
+    desired: DesiredState
+    subscribe: Subscription | None
+    acked: int = 0
+    declared: bool = False
+    gone: bool = False
+
+
+GONE = Wishes(DesiredState.STOPPED, None, gone=True)
+
+
+def wishes(resource: Resource | None, task_id: str, pod: str, pod_uid: str) -> Wishes:
+    """Read a resource. One that is gone, being deleted, or another of the same name wants the recording to stop."""
+    if resource is None or resource["metadata"].get("uid") != task_id:
+        return GONE
+    spec = resource.get("spec", {})
+    stop = spec.get("desiredState") == DesiredState.STOPPED or "deletionTimestamp" in resource["metadata"]
+    try:
+        subscribe = Subscription.model_validate(spec.get("streams", {}).get("subscribe", {}))
+    except ValidationError:
+        logger.warning("streams.subscribe cannot be read and stays as it was")
+        subscribe = None
+    attempts = resource.get("status", {}).get("attempts", [])
+    own = next((a for a in attempts if a.get("pod") == pod and a.get("podUID") == pod_uid), None)
+    return Wishes(
+        desired=DesiredState.STOPPED if stop else DesiredState.RUNNING,
+        subscribe=subscribe,
+        acked=int(own.get("acked", 0)) if own else 0,
+        declared=own is not None,
+    )
+
+
+class Api(Protocol):
+    """The part of `kube.Recordings` that is used here."""
+
+    async def get(self) -> tuple[Resource | None, str]: ...
+
+    def watch(self, resource_version: str) -> AsyncIterator[Resource]: ...
+
+
+async def follow(api: Api, read: Callable[[Resource | None], Wishes], changed: Callable[[Wishes], None]) -> None:
+    """Call `changed` with the resource's wishes, now and whenever they change, until cancelled.
+
+    An API server that is away changes nothing: the last wishes hold, and it is asked again with a capped backoff.
+    """
+    failures = 0
+    last: Wishes | None = None
+
+    def see(resource: Resource | None) -> None:
+        nonlocal last
+        now = read(resource)
+        if now != last:
+            last = now
+            changed(now)
+
+    while True:
+        try:
+            resource, version = await api.get()
+            see(resource)
+            while True:
+                async for event in api.watch(version):
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] != "BOOKMARK":
+                        see(None if event["type"] == "DELETED" else event["object"])
+                failures = 0
+                await asyncio.sleep(BETWEEN_WATCHES_SECONDS)
+        except ApiError as error:
+            # 410 is among them, and usual: the version to go on from is too old.
+            failures += 1
+            noted = logging.WARNING if failures in (2, 3, 4) else logging.DEBUG
+            logger.log(noted, "the resource cannot be watched: %s", error)
+            await asyncio.sleep(backoff(failures, random.random(), first=BETWEEN_WATCHES_SECONDS))

@@ -1,0 +1,63 @@
+"""The recorder's task.json: written once nothing stands against recording, and again at each change."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cloudrec_contract.resources import DesiredState, Subscription
+from cloudrec_contract.spool import Task, parse_task
+from cloudrec_recorder.uploader.files import replace_file
+
+logger = logging.getLogger(__name__)
+
+
+class TaskFile:
+    """What the recorder is told. Until `allow` nothing is written, so that nothing is recorded that cannot be stored;
+    only a stop is: a recorder that waits for its task has to end, too.
+
+    A stopped task never runs again, whatever comes after. What a predecessor of this process wrote is gone on with.
+    """
+
+    def __init__(self, path: Path, task: Task) -> None:
+        self._path = path
+        self._allowed = False
+        self._written: Task | None = None
+        try:
+            old = self._written = parse_task(path.read_bytes())
+            task = _with(task, old.desired_state, old.streams.subscribe)
+        except FileNotFoundError:
+            pass
+        except ValidationError:
+            logger.warning("task.json is damaged and will be written anew")
+        self.task = task
+
+    @property
+    def stopped(self) -> bool:
+        return self.task.desired_state is DesiredState.STOPPED
+
+    def change(self, desired: DesiredState, subscribe: Subscription | None) -> None:
+        """The resource's wishes; no `subscribe` leaves it as it is. Raises OSError."""
+        if self.stopped:
+            desired = DesiredState.STOPPED
+        self.task = _with(self.task, desired, subscribe or self.task.streams.subscribe)
+        self._write()
+
+    def allow(self) -> None:
+        """Let the recording begin. Raises OSError."""
+        self._allowed = True
+        self._write()
+
+    def _write(self) -> None:
+        if self.task == self._written or not (self._allowed or self.stopped):
+            return
+        replace_file(self._path, self.task.model_dump_json(by_alias=True, exclude_none=True).encode())
+        self._written = self.task
+        logger.info("task.json is written", extra={"desiredState": self.task.desired_state})
+
+
+def _with(task: Task, desired: DesiredState, subscribe: Subscription) -> Task:
+    streams = task.streams.model_copy(update={"subscribe": subscribe})
+    return task.model_copy(update={"desired_state": desired, "streams": streams})

@@ -1,0 +1,113 @@
+"""The sidecar's own memory, /spool/uploads.jsonl: what is confirmed, given up and said.
+
+Append-only, one JSON object a line, like the recorder's journal. A record is written before anything follows from it: a
+local file goes after its `uploaded`, an event is reported after its `event`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from cloudrec_contract.conditions import Reason
+from cloudrec_contract.spool import Record
+
+UPLOADS = "uploads.jsonl"
+
+
+class Uploaded(Record):
+    """A segment is in the bucket, whole: `bytes` and `sha256` (hex) of what was sent."""
+
+    type: Literal["uploaded"] = "uploaded"
+    file: str
+    bytes: int
+    sha256: str
+
+
+class Published(Record):
+    """A playlist is in the bucket with so many segments, `bytes` long, with its ENDLIST or without."""
+
+    type: Literal["published"] = "published"
+    track: str
+    segments: int
+    bytes: int
+    ended: bool = False
+
+
+class GivenUp(Record):
+    """A segment or playlist that is not in the bucket and will not be tried again; a segment's file is kept."""
+
+    type: Literal["givenUp"] = "givenUp"
+    file: str
+    message: str
+
+
+class Trouble(Record):
+    """An upload failed for `reason`. The episode lasts until `recovered`; `code` and `message` are the store's."""
+
+    type: Literal["trouble"] = "trouble"
+    reason: Reason
+    code: str
+    message: str
+
+
+class Recovered(Record):
+    """All that had failed is uploaded."""
+
+    type: Literal["recovered"] = "recovered"
+
+
+class Said(Record):
+    """A TRTC event as a fact; `ts` is when it happened."""
+
+    type: Literal["event"] = "event"
+    seq: int
+    event: int
+    args: dict[str, Any]
+
+
+LogRecord = Annotated[
+    Uploaded | Published | GivenUp | Trouble | Recovered | Said,
+    Field(discriminator="type"),
+]
+
+_RECORD: TypeAdapter[LogRecord] = TypeAdapter(LogRecord)
+
+
+def decode(line: bytes) -> LogRecord:
+    """Raises pydantic.ValidationError."""
+    return _RECORD.validate_json(line)
+
+
+class UploadLog:
+    """Appends to the file. What a killed predecessor left of a line is cut off at first."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        os.ftruncate(self._fd, _whole_lines(self._fd))
+
+    def append(self, record: Record) -> None:
+        """Raises OSError when the disk does not take the whole line."""
+        line = record.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
+        before = os.fstat(self._fd).st_size
+        if os.write(self._fd, line) != len(line):
+            os.ftruncate(self._fd, before)
+            raise OSError("the spool is full: a record of an upload could not be written")
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _whole_lines(fd: int, block: int = 65536) -> int:
+    """Size of the file up to and with its last newline."""
+    end = os.fstat(fd).st_size
+    while end > 0:
+        start = max(0, end - block)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
