@@ -1,0 +1,220 @@
+"""The CRDs as the API server enforces them: every rule, good and bad, and what kubectl does with a typing error."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cloudrec_local.home import tool
+from cloudrec_local.kubeapi import MERGE, ApiError, Object
+from tests.cluster.operating import APPS, RECORDINGS, World, app, recording
+
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+BUCKET = recording("x")["spec"]["storage"]["bucket"]
+
+
+async def create(world: World, body: Object) -> Object:
+    path = (RECORDINGS if body["kind"] == "CloudRecording" else APPS).format(world.namespace)
+    return await world.admin.request("POST", path, body, params={"dryRun": "All", "fieldValidation": "Strict"})
+
+
+async def refused(work: Any, told: str) -> None:
+    with pytest.raises(ApiError) as error:
+        await work
+    assert error.value.code in (400, 422)
+    assert told in str(error.value)
+
+
+def with_bucket(**changes: Any) -> Object:
+    bucket = {**BUCKET, **changes}
+    return {"storage": {"bucket": {key: value for key, value in bucket.items() if value is not None}}}
+
+
+GOOD: list[dict[str, Any]] = [
+    {},
+    {"room": {"id": "4294967295"}},
+    {"room": {"id": "math / 1 é", "type": "String"}},
+    {"robot": {"userId": "bot.1@x-y_z"}, "mode": "Single", "maxIdleSeconds": 86400},
+    {"streams": {"kind": "Audio", "media": "Main", "subscribe": {"audio": {"include": ["a", "b.*$"]}}}},
+    {"streams": {"subscribe": {"audio": {"include": ["a"]}, "video": {"exclude": ["a"]}}}},
+    with_bucket(endpoint=None, vendor="AWS", region="eu-west-1", prefix=["a-b", "C_1"]),
+    {"ttlSecondsAfterFinished": 0, "desiredState": "Stopped", "output": {"formats": ["HLS"]}},
+]
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"room": {"id": "0"}}, "a Number room's id"),
+    ({"room": {"id": "012"}}, "a Number room's id"),
+    ({"room": {"id": "4294967296"}}, "a Number room's id"),
+    ({"room": {"id": "99999999999999999999"}}, "a Number room's id"),
+    ({"room": {"id": "math"}}, "use type: String"),
+    ({"room": {"id": "a\nb", "type": "String"}}, "spec.room.id"),
+    ({"room": {"id": "", "type": "String"}}, "spec.room.id"),
+    ({"room": {"id": "x" * 128, "type": "String"}}, "spec.room.id"),
+    ({"robot": {"userId": "a~1"}}, "spec.robot.userId"),
+    ({"mode": "Hologram"}, "spec.mode"),
+    ({"maxIdleSeconds": 4}, "spec.maxIdleSeconds"),
+    ({"maxIdleSeconds": 86401}, "spec.maxIdleSeconds"),
+    ({"desiredState": "Paused"}, "spec.desiredState"),
+    ({"streams": {"subscribe": {"audio": {"include": ["a"], "exclude": ["b"]}}}}, "include or exclude, not both"),
+    ({"streams": {"subscribe": {"video": {"include": [f"u{n}" for n in range(33)]}}}}, "at most 32"),
+    ({"output": {"formats": ["MP4"]}}, "spec.output.formats"),
+    ({"output": {"formats": []}}, "spec.output.formats"),
+    (with_bucket(vendor="AWS"), "exactly one of vendor and endpoint"),
+    (with_bucket(endpoint=None), "exactly one of vendor and endpoint"),
+    (with_bucket(endpoint="ftp://x"), "endpoint"),
+    (with_bucket(endpoint="http://x/path"), "endpoint"),
+    (with_bucket(bucket="A"), "spec.storage.bucket.bucket"),
+    (with_bucket(prefix=["a/b"]), "spec.storage.bucket.prefix[0]"),
+    (with_bucket(prefix=[".."]), "spec.storage.bucket.prefix[0]"),
+    (with_bucket(credentialsSecretRef=None), "credentialsSecretRef"),
+    (with_bucket(credentialsSecretRef={"name": "Bad_Name"}), "credentialsSecretRef.name"),
+    ({"ttlSecondsAfterFinished": -1}, "ttlSecondsAfterFinished"),
+    ({"romo": {"id": "1"}}, 'unknown field "spec.romo"'),
+]
+
+
+async def test_good_specs_are_taken(bare_world: World) -> None:
+    for spec in GOOD:
+        made = await create(bare_world, recording("good", **spec))
+        assert made["spec"]["desiredState"]
+
+
+async def test_bad_specs_are_refused_with_a_reason(bare_world: World) -> None:
+    for spec, told in BAD:
+        await refused(create(bare_world, recording("bad", **spec)), told)
+
+
+async def test_defaults(bare_world: World) -> None:
+    made = await create(bare_world, recording("defaults"))
+    assert made["spec"] == {
+        **recording("defaults")["spec"],
+        "room": {"id": "12345", "type": "Number"},
+        "robot": {"userId": "cloudrec"},
+        "mode": "Single",
+        "desiredState": "Running",
+        "maxIdleSeconds": 30,
+        "streams": {"kind": "AudioVideo", "media": "Both", "subscribe": {}},
+        "output": {"formats": ["HLS"]},
+        "storage": {"bucket": {**BUCKET, "region": "us-east-1", "prefix": []}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("a" * 52, ""), ("a" * 53, "at most 52 characters"), ("a.b", "must be a DNS label"), ("7-x", "")],
+)
+async def test_names_fit_the_pods_named_after_them(bare_world: World, name: str, told: str) -> None:
+    if told:
+        await refused(create(bare_world, recording(name)), told)
+    else:
+        await create(bare_world, recording(name))
+
+
+async def test_what_may_change_and_what_may_not(bare_world: World) -> None:
+    world = bare_world
+    await world.apply(recording("lesson"))
+
+    async def change(spec: dict[str, Any]) -> Object:
+        params = {"dryRun": "All"}
+        return await world.admin.request(
+            "PATCH", world.path("lesson"), {"spec": spec}, content_type=MERGE, params=params
+        )
+
+    for spec in (
+        {"desiredState": "Stopped"},
+        {"streams": {"subscribe": {"audio": {"exclude": ["bob"]}}}},
+        {"ttlSecondsAfterFinished": 60},
+    ):
+        await change(spec)
+    for spec in (
+        {"appRef": {"name": "other"}},
+        {"room": {"id": "54321"}},
+        {"room": {"type": "String"}},
+        {"robot": {"userId": "other"}},
+        {"maxIdleSeconds": 31},
+        {"storage": {"bucket": {"prefix": ["other"]}}},
+        {"storage": {"bucket": {"credentialsSecretRef": {"name": "other"}}}},
+        {"streams": {"kind": "Audio"}},
+        {"streams": {"media": "Main"}},
+    ):
+        await refused(change(spec), "cannot be changed")
+    await world.patch("lesson", {"desiredState": "Stopped"})
+    await refused(change({"desiredState": "Running"}), "a stopped recording cannot be started again")
+
+
+async def test_apps(bare_world: World) -> None:
+    world = bare_world
+    await create(world, app())
+
+    def changed(**livekit: Any) -> Object:
+        body = copy.deepcopy(app())
+        body["spec"]["room"]["livekit"].update(livekit)
+        return body
+
+    await create(world, changed(url="wss://rooms.example.org:7880/path", roomNames={"number": "n-{id}"}))
+    await refused(create(world, changed(url="rooms.example.org")), "url")
+    await refused(create(world, changed(roomNames={"number": "fixed"})), "roomNames.number")
+    await refused(create(world, changed(apiKey="inline")), "unknown field")
+    for wrong in (0, 4294967296):
+        body = app()
+        body["spec"]["sdkAppId"] = wrong
+        await refused(create(world, body), "sdkAppId")
+    empty = app()
+    empty["spec"]["room"] = {}
+    await refused(create(world, empty), "livekit")
+    await world.apply(app())
+    again = app()
+    again["spec"]["sdkAppId"] = 7
+    await refused(world.apply(again), "sdkAppId cannot be changed")
+
+
+async def test_status_is_a_subresource(bare_world: World) -> None:
+    world = bare_world
+    made = await world.apply({**recording("lesson"), "status": {"phase": "Completed"}})
+    assert "status" not in made
+    await refused(
+        world.admin.request(
+            "PATCH", world.path("lesson") + "/status", {"status": {"phase": "Dancing"}}, content_type=MERGE
+        ),
+        "status.phase",
+    )
+
+
+def kubectl(world: World, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [str(tool("kubectl")), "--kubeconfig", str(world.kubeconfig), "-n", world.namespace, *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+
+
+async def test_kubectl_refuses_a_typing_error_and_knows_the_short_names(bare_world: World) -> None:
+    wrong = recording("lesson", maxIdelSeconds=5)
+    told = kubectl(bare_world, "apply", "-f", "-", stdin=yaml.safe_dump(wrong))
+    assert told.returncode != 0
+    assert 'unknown field "spec.maxIdelSeconds"' in told.stderr
+    assert await bare_world.get("lesson") is None
+    good = kubectl(bare_world, "apply", "-f", "-", stdin=yaml.safe_dump(recording("lesson")))
+    assert good.returncode == 0, good.stderr
+    for name in ("crec", "cloudrec"):
+        assert "lesson" in kubectl(bare_world, "get", name).stdout
+    assert kubectl(bare_world, "get", "rapp").returncode == 0
+    explained = kubectl(bare_world, "explain", "crec.spec.maxIdleSeconds")
+    assert "nobody who may publish" in " ".join(explained.stdout.split())
+
+
+async def test_the_examples_are_good(bare_world: World) -> None:
+    for path in sorted((ROOT / "examples").glob("*.yaml")):
+        told = kubectl(bare_world, "apply", "--dry-run=server", "-f", str(path))
+        assert told.returncode == 0, told.stderr
+
+
+def test_the_crds_are_up_to_date() -> None:
+    generate = [sys.executable, str(ROOT / "tools" / "generate.py"), "--check"]
+    done = subprocess.run(generate, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout

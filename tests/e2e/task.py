@@ -1,0 +1,108 @@
+"""Recordings on a whole stack, driven as a user drives them: with kubectl, and read back from the bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cloudrec_contract.resources import API_VERSION, CloudRecordingStatus, Phase
+from cloudrec_contract.secret import Secret
+from cloudrec_local.demo import Kubectl
+from cloudrec_local.fetch import Objects, objects_of
+from cloudrec_local.stack import Stack
+from cloudrec_local.synthetic.user import Server
+
+NAMESPACE = "default"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running stack as its users see it."""
+
+    kubectl: Kubectl
+    server: Server
+    kubeconfig: Path
+
+    @classmethod
+    def of(cls, stack: Stack) -> Cluster:
+        status = stack.status()
+        assert status.kubernetes is not None
+        assert status.livekit is not None
+        return cls(
+            Kubectl(status.kubernetes.kubectl, status.kubernetes.kubeconfig),
+            Server(status.livekit.url, status.livekit.api_key, Secret(status.livekit.api_secret)),
+            status.kubernetes.kubeconfig,
+        )
+
+    async def run(self, *arguments: str) -> str:
+        return await asyncio.to_thread(self.kubectl, *arguments)
+
+    async def apply(self, folder: Path, manifest: dict[str, Any]) -> None:
+        path = folder / f"{manifest['metadata']['name']}.yaml"
+        path.write_text(yaml.safe_dump(manifest))
+        await self.run("apply", "-f", str(path))
+
+    async def status(self, name: str) -> CloudRecordingStatus:
+        found = await asyncio.to_thread(self.kubectl.recording, name)
+        assert found is not None, f"there is no recording {name}"
+        return CloudRecordingStatus.model_validate(found.get("status", {}))
+
+    async def until(
+        self, name: str, good: Callable[[CloudRecordingStatus], bool], seconds: float = 60
+    ) -> CloudRecordingStatus:
+        """Poll until the status is as wanted; fails with what it is, and when it has ended otherwise."""
+        deadline = time.monotonic() + seconds
+        while True:
+            status = await self.status(name)
+            if good(status):
+                return status
+            text = status.model_dump_json(indent=1, exclude_none=True)
+            assert time.monotonic() < deadline, f"{name} is not as wanted after {seconds} s: {text}"
+            assert status.phase is None or not status.phase.terminal, f"{name} ended: {text}"
+            await asyncio.sleep(0.2)
+
+    async def phase(self, name: str, *phases: Phase, seconds: float = 60) -> CloudRecordingStatus:
+        return await self.until(name, lambda status: status.phase in phases, seconds)
+
+    async def stop(self, name: str) -> CloudRecordingStatus:
+        """Stop and wait for the end."""
+        await self.run("patch", "crec", name, "--type", "merge", "-p", '{"spec":{"desiredState":"Stopped"}}')
+        return await self.phase(name, Phase.COMPLETED, Phase.FAILED)
+
+    async def objects(self, name: str) -> Objects:
+        return await asyncio.to_thread(objects_of, self.kubeconfig, NAMESPACE, name)
+
+    async def pods(self, name: str) -> list[dict[str, Any]]:
+        text = await self.run("get", "pods", "-l", f"cloudrec.dev/recording={name}", "-o", "json")
+        items: list[dict[str, Any]] = json.loads(text)["items"]
+        return items
+
+
+def recording(name: str, room: str, **spec: Any) -> dict[str, Any]:
+    """A CloudRecording of a String room into the stack's bucket."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "CloudRecording",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "appRef": {"name": "demo"},
+            "room": {"id": room, "type": "String"},
+            "storage": {
+                "bucket": {
+                    "vendor": "S3",
+                    "region": "local",
+                    "bucket": "recordings",
+                    "prefix": ["tests"],
+                    "credentialsSecretRef": {"name": "bucket"},
+                }
+            },
+            **spec,
+        },
+    }

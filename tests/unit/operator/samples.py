@@ -1,0 +1,125 @@
+"""Sample values that the operator's tests vary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cloudrec_contract.resources import Attempt, CloudRecordingStatus, Exit, Phase
+from cloudrec_contract.secret import Secret
+from cloudrec_operator import times
+from cloudrec_operator.observed import FINALIZER, App, Container, Observed, Pod, Recording, SecretData
+from cloudrec_operator.settings import Settings
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+UID = "0b9d2c4e-0000-4000-8000-000000000001"
+POD = "lesson-0b9d2-0"
+POD_UID = "c0ffee00-0000-4000-8000-000000000002"
+SETTINGS = Settings()
+
+SPEC: dict[str, Any] = {
+    "appRef": {"name": "demo"},
+    "room": {"id": "12345"},
+    "storage": {
+        "bucket": {
+            "endpoint": "http://bucket.test:8333",
+            "bucket": "recordings",
+            "prefix": ["school", "2026"],
+            "credentialsSecretRef": {"name": "bucket-keys"},
+        }
+    },
+}
+APP_SPEC: dict[str, Any] = {
+    "sdkAppId": 1400123456,
+    "room": {
+        "livekit": {
+            "url": "ws://livekit.test:7880",
+            "apiKeySecretRef": {"name": "livekit-keys"},
+            "roomNames": {"string": "s-{id}"},
+        }
+    },
+}
+
+
+def raw(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **meta: Any) -> dict[str, Any]:
+    """A CloudRecording as the API server gives it."""
+    return {
+        "apiVersion": "cloudrec.dev/v1alpha1",
+        "kind": "CloudRecording",
+        "metadata": {
+            "name": "lesson",
+            "namespace": "school",
+            "uid": UID,
+            "resourceVersion": "7",
+            "generation": 3,
+            "finalizers": [FINALIZER],
+            **meta,
+        },
+        "spec": SPEC if spec is None else spec,
+        "status": status or {},
+    }
+
+
+def recording(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **meta: Any) -> Recording:
+    return Recording.parse(raw(spec, status, **meta))
+
+
+def seen(rec: Recording | None = None, now: datetime = NOW, **around: Any) -> Observed:
+    """Everything that a recording names is there, unless told otherwise."""
+    found: dict[str, Any] = {
+        "app": App.parse({"spec": APP_SPEC}),
+        "app_secret": keys("livekit-keys", apiKey="devkey", apiSecret="s" * 32),
+        "bucket_secret": keys("bucket-keys", accessKey="AK", secretKey="SK"),
+        **around,
+    }
+    return Observed(rec or recording(), now, **found)
+
+
+def keys(secret_name: str, /, **values: str) -> SecretData:
+    return SecretData(secret_name, {key: Secret(value) for key, value in values.items()})
+
+
+def pod(**changes: Any) -> Pod:
+    """A running Pod of attempt 0."""
+    running = Pod(
+        name=POD,
+        uid=POD_UID,
+        owner=UID,
+        phase="Running",
+        recorder=Container(running=True),
+        uploader=Container(running=True),
+    )
+    return replace(running, **changes)
+
+
+def exited(code: int, reason: str = "", message: str = "") -> Container:
+    return Container(exit=Exit(code=code, reason=reason, message=message))
+
+
+def accepted(
+    report: dict[str, Any] | None = None,
+    phase: Phase = Phase.RECORDING,
+    since: timedelta = timedelta(seconds=5),
+    age: timedelta = timedelta(seconds=10),
+    pod_uid: str | None = POD_UID,
+    **more: Any,
+) -> dict[str, Any]:
+    """The status of an accepted recording in `phase` for `since`, accepted `age` ago."""
+    attempt: dict[str, Any] = {"pod": POD, "index": 0, "report": report}
+    if pod_uid:
+        attempt["podUID"] = pod_uid
+    status = CloudRecordingStatus.model_validate(
+        {
+            "phase": phase,
+            "phaseSince": times.render(NOW - since),
+            "observedGeneration": 3,
+            "taskId": UID,
+            "epoch": times.to_ms(NOW - age),
+            "attempt": 0,
+            "files": 0,
+            "attempts": [Attempt.model_validate(attempt)],
+            **more,
+        }
+    )
+    return status.wire()

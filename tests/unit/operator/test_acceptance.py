@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cloudrec_contract.conditions import Reason
+from cloudrec_operator.observed import App, SecretData
+from cloudrec_operator.policy import acceptance
+from tests.unit.operator.samples import APP_SPEC, SPEC, keys, recording, seen
+
+
+def test_everything_there_is_accepted() -> None:
+    assert acceptance.examine(seen()).accepted
+
+
+@pytest.mark.parametrize(
+    ("around", "reason", "told"),
+    [
+        ({"app": None}, Reason.APP_NOT_FOUND, "demo"),
+        ({"app": App(None, "sdkAppId: missing")}, Reason.APP_INVALID, "sdkAppId"),
+        ({"app_secret": SecretData("livekit-keys", None)}, Reason.SECRET_NOT_FOUND, "livekit-keys"),
+        ({"bucket_secret": SecretData("bucket-keys", None)}, Reason.SECRET_NOT_FOUND, "bucket-keys"),
+        ({"app_secret": keys("livekit-keys", apiKey="k")}, Reason.SECRET_INVALID, "apiSecret"),
+        ({"bucket_secret": keys("bucket-keys", accessKey=" \n", secretKey="s")}, Reason.SECRET_INVALID, "accessKey"),
+    ],
+)
+def test_what_is_missing_is_waited_for(around: dict[str, Any], reason: Reason, told: str) -> None:
+    verdict = acceptance.examine(seen(**around))
+    assert verdict.reason is reason
+    assert told in verdict.message
+    assert not verdict.final
+
+
+@pytest.mark.parametrize("endpoint", ["http://host:99999", "http://:80", "http://user:pw@host"])
+def test_an_endpoint_that_cannot_work_is_final(endpoint: str) -> None:
+    bucket = {**SPEC["storage"]["bucket"], "endpoint": endpoint}
+    verdict = acceptance.examine(seen(recording({**SPEC, "storage": {"bucket": bucket}})))
+    assert (verdict.reason, verdict.final) == (Reason.INVALID_SPEC, True)
+    assert "pw" not in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "reason"),
+    [
+        ([], Reason.ENDPOINT_UNKNOWN),
+        ([{"vendor": "S3", "region": "local", "endpoint": "http://host:99999"}], Reason.APP_INVALID),
+        ([{"vendor": "S3", "region": "local", "endpoint": "http://host:8333"}], Reason.ACCEPTED),
+    ],
+)
+def test_a_region_that_the_app_does_not_know_is_waited_for(endpoints: list[dict[str, str]], reason: Reason) -> None:
+    bucket = {**SPEC["storage"]["bucket"], "vendor": "S3", "region": "local"}
+    del bucket["endpoint"]
+    app = App.parse({"spec": {**APP_SPEC, "storage": {"endpoints": endpoints}}})
+    verdict = acceptance.examine(seen(recording({**SPEC, "storage": {"bucket": bucket}}), app=app))
+    assert (verdict.reason, verdict.final) == (reason, False)
+
+
+def test_a_spec_outside_the_contract_is_final() -> None:
+    verdict = acceptance.examine(seen(recording({**SPEC, "mode": "Hologram"})))
+    assert (verdict.reason, verdict.final) == (Reason.INVALID_SPEC, True)
+    assert "mode" in verdict.message
+
+
+def test_undecodable_secret_values_count_as_missing() -> None:
+    data = SecretData.parse({"metadata": {"name": "x"}, "data": {"accessKey": "/w==", "secretKey": "U0s="}})
+    assert data.values is not None
+    assert set(data.values) == {"secretKey"}
+    assert "SK" not in repr(data)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from cloudrec_contract.conditions import Reason
+from cloudrec_contract.resources import Attempt, ConditionType, Phase
+from cloudrec_operator.observed import Container, Pod, parse_exit
+from cloudrec_operator.policy import phases
+from cloudrec_operator.policy.acceptance import Verdict
+from tests.unit.operator.samples import NOW, POD, POD_UID, exited, pod
+
+FILE = {"userId": "a", "media": "main", "kind": "audio", "beginTimeStamp": 1}
+WAITING = pod(phase="Pending", recorder=Container(waiting="PodInitializing"), uploader=Container())
+MOUNTING = Verdict(Reason.SECRET_NOT_FOUND, "Secret bucket-keys does not exist")
+
+
+def judge(
+    report: dict[str, Any] | None,
+    pod: Pod | None,
+    stop: bool = False,
+    phase: Phase = Phase.RECORDING,
+    since: float = 1,
+    secrets: Verdict | None = None,
+    **deadlines: Any,
+) -> phases.Judgement:
+    attempt = Attempt.model_validate({"pod": POD, "podUID": POD_UID, "index": 0, "report": report})
+    clock = phases.Clock(NOW, phase, NOW - timedelta(seconds=since), **deadlines)
+    return phases.judge(attempt, pod, stop, clock, secrets)
+
+
+def reason(judged: phases.Judgement, kind: ConditionType) -> tuple[str, Reason] | None:
+    return next(((fact.status, fact.reason) for fact in judged.facts if fact.type is kind), None)
+
+
+def told(*reasons: Reason) -> list[dict[str, str]]:
+    return [{"reason": r.value, "message": f"about {r.value}"} for r in reasons]
+
+
+IDLE = {"state": "Idle", "ready": True}
+BUSY = {"state": "Recording", "ready": True, "files": [FILE]}
+ENDED = {"state": "Ended", "ready": True, "files": [FILE], "leaveCode": 0}
+DONE = {**ENDED, "uploaded": True}
+
+
+@pytest.mark.parametrize(
+    ("report", "pod", "stop", "phase"),
+    [
+        pytest.param(None, WAITING, False, Phase.STARTING, id="pod being created"),
+        pytest.param(None, pod(), False, Phase.STARTING, id="running, nothing said"),
+        pytest.param({"state": "Starting"}, pod(), False, Phase.STARTING, id="joining"),
+        pytest.param(IDLE, pod(), False, Phase.IDLE, id="nobody there is no failure"),
+        pytest.param(BUSY, pod(), False, Phase.RECORDING, id="recording"),
+        pytest.param({**BUSY, "state": "Stopping"}, pod(), False, Phase.STOPPING, id="leaving by itself (idle)"),
+        pytest.param(BUSY, pod(), True, Phase.STOPPING, id="told to stop"),
+        pytest.param(BUSY, pod(deleting=True), False, Phase.STOPPING, id="pod deleted by somebody"),
+        pytest.param(None, pod(), True, Phase.STOPPING, id="told to stop while joining"),
+        pytest.param(None, WAITING, True, Phase.COMPLETED, id="told to stop before it ran"),
+        pytest.param(ENDED, pod(), True, Phase.FINALIZING, id="left, uploading"),
+        pytest.param(ENDED, pod(recorder=exited(0)), True, Phase.FINALIZING, id="ended, uploading"),
+        pytest.param(DONE, pod(), True, Phase.FINALIZING, id="uploaded, recorder about to exit"),
+        pytest.param(DONE, pod(recorder=exited(0)), True, Phase.COMPLETED, id="normal end"),
+        pytest.param(DONE, pod(recorder=exited(0), phase="Succeeded"), False, Phase.COMPLETED, id="pod over"),
+        pytest.param(DONE, None, True, Phase.COMPLETED, id="uploaded, pod gone"),
+        pytest.param(BUSY, pod(recorder=exited(1)), False, Phase.FINALIZING, id="crashed, sidecar finishes"),
+        pytest.param({**BUSY, "uploaded": True}, pod(recorder=exited(137)), False, Phase.FAILED, id="crashed, up"),
+        pytest.param({**DONE, "missing": 2}, pod(recorder=exited(0)), False, Phase.FAILED, id="files given up"),
+        pytest.param(BUSY, None, False, Phase.FAILED, id="pod lost"),
+        pytest.param(BUSY, None, True, Phase.FAILED, id="pod lost while stopping"),
+        pytest.param(BUSY, pod(uid="other"), False, Phase.FAILED, id="another pod of the name"),
+        pytest.param(None, None, True, Phase.COMPLETED, id="stopped, nothing was recorded"),
+        pytest.param(None, None, False, Phase.FAILED, id="lost before it began"),
+        pytest.param(ENDED, pod(recorder=exited(0), phase="Failed"), False, Phase.FAILED, id="over, not uploaded"),
+    ],
+)
+def test_phase(report: dict[str, Any] | None, pod: Pod | None, stop: bool, phase: Phase) -> None:
+    assert judge(report, pod, stop).phase is phase
+
+
+@pytest.mark.parametrize("given", [Reason.TOKEN_REFUSED, Reason.BUCKET_REFUSED])
+@pytest.mark.parametrize("state", ["Starting", "Idle", "Ended"])
+def test_a_refusal_before_the_recording_fails_at_once(given: Reason, state: str) -> None:
+    judged = judge({"state": state, "conditions": told(given)}, pod(), phase=Phase.STARTING)
+    assert judged.phase is Phase.FAILED
+    assert reason(judged, ConditionType.RECORDER_READY) == ("False", given)
+
+
+def test_a_refusal_told_by_the_exit_fails_at_once() -> None:
+    judged = judge(None, pod(recorder=exited(1, "TokenRefused", "401")), phase=Phase.STARTING)
+    assert judged.phase is Phase.FAILED
+    assert reason(judged, ConditionType.RECORDER_READY) == ("False", Reason.TOKEN_REFUSED)
+
+
+def test_a_bucket_that_refuses_while_recording_is_waited_for() -> None:
+    judged = judge({**BUSY, "conditions": told(Reason.BUCKET_REFUSED)}, pod())
+    assert judged.phase is Phase.RECORDING
+    assert reason(judged, ConditionType.UPLOADED) == ("False", Reason.BUCKET_REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("report", "pod", "secrets", "expected"),
+    [
+        (None, replace(WAITING, unschedulable="0/3 nodes"), None, Reason.UNSCHEDULABLE),
+        (None, replace(WAITING, uploader=Container("ImagePullBackOff", "no")), None, Reason.IMAGE_MISSING),
+        (None, replace(WAITING, recorder=Container("ErrImagePull", "no")), None, Reason.IMAGE_MISSING),
+        (None, replace(WAITING, recorder=Container("InvalidImageName", "no")), None, Reason.IMAGE_MISSING),
+        (None, WAITING, MOUNTING, Reason.SECRET_NOT_FOUND),
+        (None, WAITING, None, Reason.POD_STARTING),
+        ({"conditions": told(Reason.LIVEKIT_UNREACHABLE)}, pod(), None, Reason.LIVEKIT_UNREACHABLE),
+        ({"conditions": told(Reason.MEDIA_UNREACHABLE)}, pod(), None, Reason.MEDIA_UNREACHABLE),
+        ({"conditions": told(Reason.BUCKET_UNREACHABLE)}, pod(), None, Reason.BUCKET_UNREACHABLE),
+        ({**BUSY, "conditions": told(Reason.LIVEKIT_UNREACHABLE)}, pod(), None, Reason.LIVEKIT_UNREACHABLE),
+    ],
+)
+def test_why_it_is_not_ready(
+    report: dict[str, Any] | None, pod: Pod, secrets: Verdict | None, expected: Reason
+) -> None:
+    judged = judge(report, pod, secrets=secrets, start_by=NOW + timedelta(seconds=1))
+    assert not judged.phase.terminal
+    assert reason(judged, ConditionType.RECORDER_READY) == ("False", expected)
+
+
+def test_the_start_deadline_names_what_it_waited_for() -> None:
+    judged = judge(None, replace(WAITING, unschedulable="0/3 nodes"), phase=Phase.STARTING, start_by=NOW)
+    assert judged.phase is Phase.FAILED
+    ready = next(fact for fact in judged.facts if fact.type is ConditionType.RECORDER_READY)
+    assert ready.reason is Reason.START_TIMEOUT
+    assert "Unschedulable: 0/3 nodes" in ready.message
+
+
+def test_the_start_deadline_does_not_end_a_recording() -> None:
+    assert judge(BUSY, pod(), start_by=NOW).phase is Phase.RECORDING
+    assert judge(IDLE, pod(), start_by=NOW).phase is Phase.IDLE
+
+
+def test_what_cannot_be_uploaded_in_time_is_given_up() -> None:
+    judged = judge(
+        {**ENDED, "conditions": told(Reason.BUCKET_UNREACHABLE)}, pod(), phase=Phase.FINALIZING, give_up_at=NOW
+    )
+    assert judged.phase is Phase.FAILED
+    assert reason(judged, ConditionType.UPLOADED) == ("False", Reason.UPLOAD_FAILED)
+
+
+def test_a_recorder_that_lingers_after_the_upload_is_not_waited_for() -> None:
+    assert judge(DONE, pod(), phase=Phase.FINALIZING, since=phases.DRAIN_SECONDS + 1).phase is Phase.COMPLETED
+    assert judge(DONE, pod(), phase=Phase.RECORDING, since=phases.DRAIN_SECONDS + 1).phase is Phase.FINALIZING
+
+
+def test_a_crash_before_the_room_does_not_wait_for_a_silent_sidecar() -> None:
+    crashed = pod(recorder=exited(1))
+    assert judge(None, crashed, phase=Phase.STARTING, since=999).phase is Phase.FINALIZING
+    assert judge(None, crashed, phase=Phase.FINALIZING, since=phases.DRAIN_SECONDS + 1).phase is Phase.FAILED
+
+
+def test_notices_do_not_end_a_recording() -> None:
+    judged = judge({**BUSY, "conditions": told(Reason.STREAMS_WAITING)}, pod())
+    assert reason(judged, ConditionType.RECORDING) == ("True", Reason.STREAMS_WAITING)
+    assert reason(judge(BUSY, pod()), ConditionType.RECORDING) == ("True", Reason.RECORDING)
+    assert reason(judge(IDLE, pod()), ConditionType.RECORDING) == ("False", Reason.NOBODY_IN_ROOM)
+
+
+def test_a_good_end_says_so_in_every_condition() -> None:
+    judged = judge({**DONE, "leaveCode": 99}, pod(recorder=exited(0)))
+    assert reason(judged, ConditionType.UPLOADED) == ("True", Reason.UPLOADED)
+    assert reason(judged, ConditionType.RECORDER_READY) == ("False", Reason.STOPPED)
+    assert "maxIdleSeconds" in next(f for f in judged.facts if f.type is ConditionType.RECORDING).message
+
+
+@pytest.mark.parametrize(
+    ("terminated", "expected"),
+    [
+        ({"exitCode": 0, "reason": "Completed"}, (0, "", "")),
+        ({"exitCode": 1, "message": '{"reason":"TokenRefused","message":"401"}'}, (1, "TokenRefused", "401")),
+        ({"exitCode": 137, "reason": "OOMKilled"}, (137, "OOMKilled", "")),
+        ({"exitCode": 1, "reason": "Error", "message": "Traceback"}, (1, "RecorderFailed", "Traceback")),
+        ({"exitCode": 1, "reason": "Error", "message": "[1]"}, (1, "RecorderFailed", "[1]")),
+    ],
+)
+def test_exit(terminated: dict[str, Any], expected: tuple[int, str, str]) -> None:
+    ended = parse_exit(terminated)
+    assert (ended.code, ended.reason, ended.message) == expected
+
+
+def test_pod_status_is_read() -> None:
+    seen = Pod.parse(
+        {
+            "metadata": {
+                "name": POD,
+                "uid": POD_UID,
+                "deletionTimestamp": "2026-01-01T00:00:00Z",
+                "ownerReferences": [{"uid": "x"}, {"uid": "y", "controller": True}],
+            },
+            "status": {
+                "phase": "Running",
+                "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "m"}],
+                "containerStatuses": [{"name": "recorder", "state": {"terminated": {"exitCode": 3}}}],
+                "initContainerStatuses": [{"name": "uploader", "state": {"waiting": {"reason": "ErrImagePull"}}}],
+            },
+        }
+    )
+    assert (seen.owner, seen.deleting, seen.unschedulable) == ("y", True, "m")
+    assert seen.recorder.exit is not None
+    assert seen.recorder.exit.code == 3
+    assert seen.uploader.waiting == "ErrImagePull"

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cloudrec_contract.resources import RecordingAppSpec, Streams
+from cloudrec_contract.spool import ObjectStore, Task
+from cloudrec_operator.policy import pods
+from tests.unit.operator.samples import APP_SPEC, SETTINGS, SPEC, UID, recording
+
+GOLDEN = Path(__file__).parent / "pod.yaml"
+
+
+def build(spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    rec = recording(spec)
+    assert rec.spec is not None
+    return pods.build(rec, rec.spec, RecordingAppSpec.model_validate(APP_SPEC), 0, 1_700_000_000_000, SETTINGS)
+
+
+def container(pod: dict[str, Any], name: str) -> dict[str, Any]:
+    every = pod["spec"]["initContainers"] + pod["spec"]["containers"]
+    return next(c for c in every if c["name"] == name)
+
+
+def env(pod: dict[str, Any], name: str) -> dict[str, Any]:
+    return {e["name"]: e.get("value", e.get("valueFrom")) for e in container(pod, name)["env"]}
+
+
+def test_golden() -> None:
+    """To renew it after an intended change: write `yaml.safe_dump(build(), sort_keys=False)` into pod.yaml."""
+    assert build() == yaml.safe_load(GOLDEN.read_text())
+
+
+def test_the_recorder_has_no_api_token_and_no_bucket_keys() -> None:
+    pod = build()
+    volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
+    mounted = {m["name"] for m in container(pod, "recorder")["volumeMounts"]}
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert mounted == {"spool", "recorder-tmp", "room"}
+    assert volumes["room"]["secret"]["secretName"] == "lesson-0b9d2-0-room"
+    assert "room" not in {m["name"] for m in container(pod, "uploader")["volumeMounts"]}
+    assert not any("KEY" in name or "SERVICEACCOUNT" in name for name in env(pod, "recorder"))
+    assert "envFrom" not in container(pod, "recorder")
+    shared = mounted & {m["name"] for m in container(pod, "uploader")["volumeMounts"]}
+    assert shared == {"spool"}
+
+
+@pytest.mark.parametrize("name", ["recorder", "uploader"])
+def test_every_container_is_confined(name: str) -> None:
+    pod = build()
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container(pod, name)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_task_is_told_whole() -> None:
+    spec = {**SPEC, "room": {"id": "math 1", "type": "String"}, "maxIdleSeconds": 60, "robot": {"userId": "bot"}}
+    task = Task.model_validate_json(env(build(spec), "uploader")["CLOUDREC_TASK"])
+    assert (task.task_id, task.sdk_app_id, task.epoch) == (UID, 1400123456, 1_700_000_000_000)
+    assert task.livekit.room_name == "s-math 1"
+    assert task.max_idle_seconds == 60
+    assert task.identity == "bot~0"
+    store = ObjectStore.model_validate_json(env(build(spec), "uploader")["CLOUDREC_STORE"])
+    assert store.key_prefix == f"school/2026/{UID}/"
+    assert store.path_style
+    assert "secret" not in json.dumps(env(build(spec), "uploader")["CLOUDREC_STORE"]).lower()
+
+
+@pytest.mark.parametrize(
+    ("streams", "expected"),
+    [
+        ({}, 25),
+        ({"kind": "Audio", "subscribe": {"audio": {"include": ["a", "b"]}}}, 4),
+        ({"kind": "Audio", "media": "Main", "subscribe": {"audio": {"include": ["a", "b"]}}}, 2),
+        ({"subscribe": {"audio": {"include": ["a"]}}}, 25),
+        ({"subscribe": {"audio": {"include": ["a"]}, "video": {"include": ["a", "b"]}}}, 4),
+        ({"kind": "Video", "subscribe": {"video": {"include": ["class_.*$"]}}}, 25),
+        ({"kind": "Video", "subscribe": {"video": {"include": [f"u{n}" for n in range(32)]}}}, 25),
+    ],
+)
+def test_streams_expected(streams: dict[str, Any], expected: int) -> None:
+    assert pods.streams_expected(Streams.model_validate(streams)) == expected
+
+
+def test_resources_grow_with_the_streams() -> None:
+    alone = {"include": ["a"]}
+    few = pods.recorder_resources(Streams.model_validate({"subscribe": {"audio": alone, "video": alone}}))
+    many = pods.recorder_resources(Streams())
+    assert few["requests"]["cpu"] == "100m"
+    assert many["requests"]["cpu"] == "400m"
+    assert few["limits"] == many["limits"] == {"memory": "1Gi"}

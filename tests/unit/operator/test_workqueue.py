@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+
+from cloudrec_operator.store import Key, Kind
+from cloudrec_operator.workqueue import WorkQueue
+
+
+async def test_a_key_waits_once_and_is_worked_on_by_one() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    queue.add("a")
+    assert await queue.get() == "a"
+    queue.add("a")
+    queue.add("b")
+    assert await queue.get() == "b"
+    other = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    assert not other.done()
+    queue.done("a")
+    assert await asyncio.wait_for(other, 1) == "a"
+
+
+async def test_a_closed_queue_ends_its_workers() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add_after("late", 60)
+    queue.close()
+    assert await asyncio.wait_for(waiting, 1) is None
+    queue.add("a")
+    assert await queue.get() is None
+
+
+async def test_the_earliest_time_counts() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add_after("a", 60)
+    queue.add_after("a", 0.01)
+    queue.add_after("a", 30)
+    assert await asyncio.wait_for(queue.get(), 1) == "a"
+    queue.done("a")
+    assert len(queue) == 0
+
+
+async def test_pauses_grow_up_to_a_cap_and_begin_anew() -> None:
+    loop = asyncio.get_running_loop()
+    queue: WorkQueue[str] = WorkQueue(first=1, most=5)
+    pauses = []
+    for _ in range(5):
+        queue.retry("a")
+        pauses.append(round(queue._timers["a"].when() - loop.time()))
+        queue._timers.pop("a").cancel()
+    assert pauses == [1, 2, 4, 5, 5]
+    queue.settle("a")
+    queue.retry("a")
+    assert round(queue._timers["a"].when() - loop.time()) == 1
+    queue.clear()
+    assert not queue._timers
+
+
+def body(version: str, uid: str = "u") -> dict[str, dict[str, str]]:
+    return {"metadata": {"namespace": "n", "name": "x", "uid": uid, "resourceVersion": version}}
+
+
+def test_an_older_version_never_replaces_a_newer_one() -> None:
+    now = 0.0
+    shelf, key = Kind(lambda: now), Key("n", "x")
+    shelf.put(body("9"))
+    shelf.put(body("10"))
+    shelf.put(body("9"))
+    known = shelf.get(key)
+    assert known is not None
+    assert known["metadata"]["resourceVersion"] == "10"
+    shelf.drop(key, "another")
+    assert shelf.get(key) is not None
+    now = 100.0
+    assert shelf.get(key, max_age=60) is None
+    shelf.drop(key, "u")
+    assert shelf.keys() == []

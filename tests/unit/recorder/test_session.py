@@ -1,0 +1,372 @@
+"""The recorder's life against a scripted room: states, idle timer, leave codes, and what the journal says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from cloudrec_contract.conditions import Reason
+from cloudrec_contract.spool import (
+    ALIVE,
+    DRAINED,
+    MEDIA,
+    ConditionRecord,
+    EndRecord,
+    JoinedRecord,
+    JournalRecord,
+    LeftRecord,
+    SegmentRecord,
+    StateRecord,
+    TrackRecord,
+)
+from cloudrec_recorder import recording
+from cloudrec_recorder.media import AccessUnit, TrackKey
+from cloudrec_recorder.recording import Clock, Outcome
+from cloudrec_recorder.rooms import Joined, Left, Published, Unreachable
+from cloudrec_recorder.session import Limits, Session
+from cloudrec_recorder.tasks import TaskFile
+from tests.unit.recorder import scripted
+from tests.unit.recorder.scripted import EPOCH_MS, ScriptedRoom, Time
+from tests.unit.segments import samples
+
+R = TypeVar("R", bound=JournalRecord)
+
+
+class Bench:
+    """A session that runs, its room, its clock and its spool."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.time = Time()
+        self.room: ScriptedRoom | None = None
+        self.leaves = True
+        self.session = Session(
+            folder,
+            TaskFile(folder / "task.json"),
+            self._make_room,
+            Clock(self.time, lambda: EPOCH_MS),
+            Limits(task=10, drain=50, tick=0.002),
+        )
+        self.running: asyncio.Task[Outcome] | None = None
+
+    def _make_room(self, _task: object, sink: object) -> ScriptedRoom:
+        self.room = ScriptedRoom(sink, leaves=self.leaves)  # type: ignore[arg-type]
+        return self.room
+
+    async def start(self, *users: str, **changes: object) -> ScriptedRoom:
+        """Write the task and join; with users the room is said to hold them."""
+        scripted.write_task(self.folder, scripted.task(**changes))
+        self.running = asyncio.create_task(self.session.run())
+        await self.until(lambda: self.room is not None)
+        assert self.room is not None
+        self.room.joined(*users)
+        await self.until(lambda: bool(self.of(JoinedRecord)))
+        return self.room
+
+    async def end(self) -> Outcome:
+        """Play the uploader, and wait for the end."""
+        assert self.running is not None
+        async with asyncio.timeout(20):
+            while not self.running.done():
+                if any(isinstance(record, EndRecord) for record in self.records()):
+                    (self.folder / DRAINED).touch()
+                await asyncio.sleep(0.002)
+        return self.running.result()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    async def ticks(self, count: int = 5) -> None:
+        """Let the session see the time as it is now."""
+        await asyncio.sleep(0.002 * count * 2)
+
+    def records(self) -> list[JournalRecord]:
+        return scripted.records(self.folder)
+
+    def of(self, kind: type[R]) -> list[R]:
+        return [record for record in self.records() if isinstance(record, kind)]
+
+    @property
+    def states(self) -> list[str]:
+        return [record.state.value for record in self.of(StateRecord)]
+
+    def conditions(self) -> dict[str, str]:
+        """In force, as the uploader would see them."""
+        out: dict[str, str] = {}
+        for record in self.of(ConditionRecord):
+            if record.status:
+                out[record.reason] = record.message
+            else:
+                out.pop(record.reason, None)
+        return out
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    if made.running is not None and not made.running.done():
+        made.session.stop("the test is over")
+        await made.end()
+
+
+def voice(user: str = "alice", start: float = 1.0) -> list[AccessUnit]:
+    key = TrackKey(user, "main", "audio")
+    packets = samples.opus(samples.beeps(1, [0.5]))
+    return [AccessUnit(key, "OPUS", data, start + index * 0.02, True, 1) for index, data in enumerate(packets)]
+
+
+async def test_a_whole_recording(bench: Bench) -> None:
+    room = await bench.start("alice")
+    await bench.until(lambda: room.subscribed == {"alice/audio", "alice/video"})
+    assert bench.states == ["Idle"]
+    room.media(*voice())
+    await bench.until(lambda: bench.states == ["Idle", "Recording"])
+    scripted.write_task(bench.folder, scripted.task(desiredState="Stopped"))
+    outcome = await bench.end()
+    assert (outcome.failed, outcome.leave_code) == (False, 0)
+    assert room.left
+    kinds = [record.type for record in bench.records()]
+    assert kinds == ["joined", "state", "track", "state", "state", "segment", "left", "end"]
+    assert bench.states[-1] == "Stopping"
+    assert bench.of(LeftRecord)[0].leave_code == 0
+    assert not bench.of(EndRecord)[0].failed
+    segment = bench.of(SegmentRecord)[0]
+    assert (bench.folder / MEDIA / segment.file).stat().st_size == segment.bytes
+    assert segment.track == bench.of(TrackRecord)[0].track
+    assert (bench.folder / ALIVE).exists()
+
+
+async def test_state_follows_what_is_published(bench: Bench) -> None:
+    room = await bench.start("alice")
+    room.media(*voice())
+    await bench.until(lambda: bench.states == ["Idle", "Recording"])
+    room.present()
+    await bench.until(lambda: bench.states == ["Idle", "Recording", "Idle"])
+    room.present("bob")
+    await bench.ticks()
+    assert bench.states == ["Idle", "Recording", "Idle"]
+    room.media(*voice("bob", 3.0))
+    await bench.until(lambda: bench.states == ["Idle", "Recording", "Idle", "Recording"])
+
+
+async def test_nobody_ever_comes(bench: Bench) -> None:
+    await bench.start()
+    bench.time.value += 29
+    await bench.ticks()
+    assert not bench.running.done() if bench.running else False
+    bench.time.value += 1
+    outcome = await bench.end()
+    assert (outcome.failed, outcome.leave_code, outcome.reason) == (False, 99, Reason.NOBODY_IN_ROOM)
+    assert bench.of(LeftRecord)[0].leave_code == 99
+
+
+async def test_idle_counts_from_the_last_anchors_leaving(bench: Bench) -> None:
+    room = await bench.start("alice", "bob")
+    bench.time.value += 1000
+    await bench.ticks()
+    room.present("bob")
+    await bench.ticks()
+    bench.time.value += 1000
+    await bench.ticks()
+    room.present()
+    await bench.ticks()
+    bench.time.value += 29.5
+    await bench.ticks()
+    assert not room.left
+    bench.time.value += 0.5
+    assert (await bench.end()).leave_code == 99
+
+
+async def test_an_anchor_who_sends_nothing_is_somebody(bench: Bench) -> None:
+    room = await bench.start()
+    room.present("alice", tracks=())
+    await bench.ticks()
+    bench.time.value += 1000
+    await bench.ticks()
+    assert not room.left
+    assert bench.states == ["Idle"]
+
+
+async def test_the_idle_timer_goes_on_over_a_rejoin(bench: Bench) -> None:
+    """LiveKit closes an empty room long before maxIdleSeconds: the robot joins again, and the time counts."""
+    room = await bench.start("alice")
+    room.present()
+    await bench.ticks()
+    bench.time.value += 20
+    room.say(Unreachable(Reason.LIVEKIT_UNREACHABLE, "the room was closed"))
+    room.say(Joined(rejoined=True))
+    room.present()
+    await bench.ticks()
+    bench.time.value += 9
+    await bench.ticks()
+    assert not room.left
+    bench.time.value += 1
+    assert (await bench.end()).leave_code == 99
+    assert len(bench.of(JoinedRecord)) == 1
+
+
+async def test_somebody_comes_in_time(bench: Bench) -> None:
+    room = await bench.start()
+    bench.time.value += 29
+    await bench.ticks()
+    room.present("alice")
+    await bench.ticks()
+    bench.time.value += 29
+    await bench.ticks()
+    assert not room.left
+
+
+async def test_out_of_reach_is_a_condition_until_joined(bench: Bench) -> None:
+    room = await bench.start("alice")
+    room.say(Unreachable(Reason.LIVEKIT_UNREACHABLE, "connection refused"))
+    await bench.until(lambda: bench.conditions() == {"LiveKitUnreachable": "connection refused"})
+    room.say(Unreachable(Reason.LIVEKIT_UNREACHABLE, "connection refused"))
+    room.say(Unreachable(Reason.MEDIA_UNREACHABLE, "no ICE pair"))
+    await bench.until(lambda: len(bench.conditions()) == 2)
+    room.say(Joined(rejoined=True))
+    await bench.until(lambda: bench.conditions() == {})
+    assert len(bench.of(ConditionRecord)) == 4  # said once each, cleared once each
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1, "RemovedByApi"), (2, "RoomDeleted"), (3, "RemovedByServer"), (100, "RejoinTimeout")]
+)
+async def test_the_room_ends_it(bench: Bench, code: int, reason: str) -> None:
+    room = await bench.start("alice")
+    room.media(*voice())
+    room.say(Left(code, reason, "why"))
+    outcome = await bench.end()
+    assert outcome == Outcome(False, reason, "why", code)
+    assert not room.left
+    assert bench.of(LeftRecord)[0].leave_code == code
+    assert len(bench.of(SegmentRecord)) == 1
+
+
+async def test_a_refused_token_fails_at_once(bench: Bench) -> None:
+    scripted.write_task(bench.folder, scripted.task())
+    bench.running = asyncio.create_task(bench.session.run())
+    await bench.until(lambda: bench.room is not None)
+    assert bench.room is not None
+    bench.room.say(Left(None, "TokenRefused", "401"))
+    outcome = await asyncio.wait_for(bench.running, 20)  # nobody drains: a failed attempt does not wait
+    assert outcome == Outcome(True, "TokenRefused", "401")
+    assert bench.conditions() == {"TokenRefused": "401"}
+    assert [record.type for record in bench.records()] == ["condition", "end"]
+    assert bench.of(EndRecord)[0].failed
+
+
+async def test_sigterm_seals_and_ends(bench: Bench) -> None:
+    room = await bench.start("alice")
+    room.media(*voice())
+    bench.session.stop("told to end by SIGTERM")
+    outcome = await bench.end()
+    assert (outcome.failed, outcome.leave_code) == (False, 0)
+    assert bench.of(EndRecord)[0].message == "told to end by SIGTERM"
+    assert len(bench.of(SegmentRecord)) == 1
+
+
+async def test_a_room_that_cannot_be_left(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "LEAVE_SECONDS", 0.05)
+    bench.leaves = False
+    await bench.start("alice")
+    bench.session.stop("enough")
+    assert (await bench.end()).leave_code == 0
+
+
+async def test_stopped_before_the_task_came(bench: Bench) -> None:
+    bench.running = asyncio.create_task(bench.session.run())
+    await bench.ticks()
+    bench.session.stop("told to end by SIGTERM")
+    assert not (await bench.end()).failed
+    assert bench.room is None
+
+
+async def test_a_task_that_is_stopped_already(bench: Bench) -> None:
+    scripted.write_task(bench.folder, scripted.task(desiredState="Stopped"))
+    bench.running = asyncio.create_task(bench.session.run())
+    assert not (await bench.end()).failed
+    assert bench.room is None
+    assert [record.type for record in bench.records()] == ["end"]
+
+
+async def test_no_task(bench: Bench) -> None:
+    bench.running = asyncio.create_task(bench.session.run())
+    await bench.ticks()
+    bench.time.value += 11
+    outcome = await asyncio.wait_for(bench.running, 20)
+    assert (outcome.failed, outcome.reason) == (True, Reason.TASK_MISSING)
+
+
+async def test_something_unforeseen(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    room = await bench.start("alice")
+    room.media(*voice())
+    room.say(RuntimeError("boom"))
+    assert bench.running is not None
+    outcome = await asyncio.wait_for(bench.running, 20)
+    assert outcome == Outcome(True, Reason.RECORDER_FAILED, "RuntimeError: boom")
+    assert len(bench.of(SegmentRecord)) == 1
+    assert bench.of(EndRecord)[0].failed
+    assert "the recording broke off" in caplog.text
+
+
+async def test_a_spool_that_cannot_be_written(bench: Bench) -> None:
+    room = await bench.start("alice")
+    (bench.folder / MEDIA).rmdir()
+    room.media(*voice())
+    assert bench.running is not None
+    outcome = await asyncio.wait_for(bench.running, 20)
+    assert (outcome.failed, outcome.reason) == (True, Reason.SPOOL_FAILED)
+    assert bench.of(EndRecord)[0].reason == Reason.SPOOL_FAILED
+
+
+async def test_the_uploader_is_not_waited_for_without_end(bench: Bench) -> None:
+    await bench.start("alice")
+    bench.session.stop("enough")
+    await bench.until(lambda: bool(bench.of(EndRecord)))
+    await bench.ticks()
+    assert bench.running is not None
+    assert not bench.running.done()
+    bench.time.value += 51
+    assert not (await asyncio.wait_for(bench.running, 20)).failed
+
+
+async def test_lists_change_while_it_runs(bench: Bench) -> None:
+    room = await bench.start("alice", "bob")
+    await bench.until(lambda: len(room.subscribed) == 4)
+    streams = {"subscribe": {"audio": {"include": ["bob"]}, "video": {"exclude": ["bob"]}}}
+    scripted.write_task(bench.folder, scripted.task(streams=streams))
+    await bench.until(lambda: room.subscribed == {"bob/audio", "alice/video"})
+
+
+async def test_the_26th_stream_waits_and_is_told_of(bench: Bench) -> None:
+    users = [f"u{number:02}" for number in range(27)]
+    room = await bench.start(*users)
+    await bench.until(lambda: "StreamsWaiting" in bench.conditions())
+    assert "u25 (main), u26 (main)" in bench.conditions()["StreamsWaiting"]
+    assert len(room.subscribed) == 50
+    room.present(*users[2:])
+    await bench.until(lambda: "StreamsWaiting" not in bench.conditions())
+    assert "u26/video" in room.subscribed
+
+
+async def test_an_unsupported_codec_is_told_of_while_it_is_there(bench: Bench) -> None:
+    room = await bench.start("alice")
+    room.media(AccessUnit(TrackKey("alice", "main", "video"), "VP8", b"\x00", 1.0, True, 7), *voice())
+    await bench.until(lambda: bench.conditions() == {"CodecUnsupported": "not recorded: VP8 of alice (main)"})
+    key = TrackKey("alice", "main", "audio")
+    room.present("alice", tracks=(Published("alice/audio", key, ""),))
+    await bench.until(lambda: bench.conditions() == {})
+    assert [record.kind for record in bench.of(TrackRecord)] == ["audio"]
+
+
+async def test_keyframes_are_asked_of_the_room(bench: Bench) -> None:
+    room = await bench.start("alice")
+    key = TrackKey("alice", "main", "video")
+    data = samples.h264(2)[1][0]
+    room.media(AccessUnit(key, "H264", data, 1.0, False, 7))
+    assert room.asked == [key]

@@ -1,0 +1,333 @@
+"""The engine at work on a spool, against a store in memory."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cloudrec_contract.conditions import Reason
+from cloudrec_contract.playlist import parse
+from cloudrec_contract.resources import DesiredState, Report, ReportState
+from cloudrec_contract.spool import MEDIA
+from cloudrec_recorder.uploader.engine import PARALLEL, Engine
+from cloudrec_recorder.uploader.store import BucketRefused, BucketUnreachable, UploadFailed
+from cloudrec_recorder.uploader.taskfile import TaskFile
+from tests.unit.uploader.helpers import BEGIN, TASK, MemoryStore, Recorder, until
+
+
+class Sidecar:
+    """An engine with a clock that can be set ahead, and what it told."""
+
+    def __init__(self, spool: Path, store: MemoryStore, give_up_seconds: float = 3000) -> None:
+        self.now = BEGIN + 20_000
+        self.spool = spool
+        self.reports: list[Report] = []
+        self.task_file = TaskFile(spool / "task.json", TASK)
+        self.engine = Engine(
+            spool,
+            store,
+            self.task_file,
+            self.reports.append,
+            give_up_seconds=give_up_seconds,
+            clock=lambda: self.now,
+            monotonic=lambda: time.monotonic() * 10,  # backoff is ten times as quick
+        )
+
+    async def recorder(self) -> Recorder:
+        """One that has got its task and joined."""
+        await until((self.spool / "task.json").exists)
+        recorder = Recorder(self.spool)
+        recorder.join()
+        return recorder
+
+    @property
+    def report(self) -> Report:
+        return self.reports[-1] if self.reports else Report()
+
+    @property
+    def events(self) -> list[int]:
+        return [event.type for event in self.report.events]
+
+    @property
+    def reasons(self) -> list[str]:
+        return [condition.reason for condition in self.report.conditions]
+
+
+@contextlib.asynccontextmanager
+async def running(sidecar: Sidecar) -> AsyncIterator[Sidecar]:
+    task = asyncio.create_task(sidecar.engine.run())
+    try:
+        yield sidecar
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+async def test_a_recording_from_start_to_end(tmp_path: Path, store: MemoryStore) -> None:
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        recorder = await sidecar.recorder()
+        await until(lambda: sidecar.report.ready)
+        track = recorder.track()
+        for number in range(1, 4):
+            segment = recorder.segment(track)
+            await until(lambda: len(parse(store.objects.get(track, b"#EXTM3U").decode()).segments) == number)  # noqa: B023
+            assert store.puts[-2:] == [segment, track]
+            assert store.objects[segment] == recorder.contents[segment]
+        assert sidecar.report.state is ReportState.RECORDING
+        recorder.end(leave_code=99)
+        await asyncio.wait_for(sidecar.engine.finished.wait(), 20)
+        playlist = parse(store.objects[track].decode())
+        assert playlist.ended
+        assert [s.name for s in playlist.segments] == recorder.segments[track]
+        assert sidecar.events == [303, 301, 307, 304, 302, 305]
+        report = sidecar.report
+        assert (report.state, report.uploaded, report.missing, report.leave_code) == (ReportState.ENDED, True, 0, 99)
+        assert report.files[0].begin_time_stamp == playlist.begin_ms == report.events[2].args["BeginTimeStamp"]
+        assert list((tmp_path / MEDIA).iterdir()) == []
+
+
+async def test_nothing_begins_before_the_write_check(tmp_path: Path, store: MemoryStore) -> None:
+    store.fault = lambda name: BucketUnreachable("ConnectTimeoutError", "no answer")
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        await until(lambda: store.checks >= 2)
+        assert not (tmp_path / "task.json").exists()
+        assert sidecar.reasons == [Reason.BUCKET_UNREACHABLE]
+        assert sidecar.events == [308]
+        store.fault = lambda name: None
+        await until(lambda: (tmp_path / "task.json").exists() and not sidecar.reasons)
+        assert sidecar.events == [308, 303]
+
+
+async def test_a_stop_reaches_a_recorder_that_waits_for_the_bucket(tmp_path: Path, store: MemoryStore) -> None:
+    store.fault = lambda name: BucketUnreachable("ConnectTimeoutError", "no answer")
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        await until(lambda: store.checks)
+        sidecar.task_file.change(DesiredState.STOPPED, None)
+        Recorder(tmp_path).end()
+        await asyncio.wait_for(sidecar.engine.finished.wait(), 20)
+        assert sidecar.report.uploaded
+        assert 305 not in sidecar.events
+
+
+async def test_a_refusal_is_final_and_says_why(tmp_path: Path, store: MemoryStore) -> None:
+    store.fault = lambda name: BucketRefused("InvalidAccessKeyId", "no such key")
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        await until(lambda: len(sidecar.events) == 2)
+        assert [(e.type, e.args) for e in sidecar.report.events] == [
+            (308, {"Code": "InvalidAccessKeyId", "Message": "no such key"}),
+            (303, {"Status": 1}),
+        ]
+        condition = sidecar.report.conditions[0]
+        assert (condition.reason, condition.message) == (Reason.BUCKET_REFUSED, "InvalidAccessKeyId: no such key")
+    store.fault = lambda name: None
+    async with running(Sidecar(tmp_path, store)) as again:
+        await until(lambda: again.reports)
+        again.engine.leave()
+        assert again.reasons == [Reason.BUCKET_REFUSED]
+        assert store.checks == 1
+        assert not (tmp_path / "task.json").exists()
+
+
+async def test_a_bucket_that_goes_away_loses_nothing_and_is_told_once(tmp_path: Path, store: MemoryStore) -> None:
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        recorder = await sidecar.recorder()
+        track = recorder.track()
+        recorder.segment(track)
+        await until(lambda: 304 in sidecar.events)
+        store.fault = lambda name: BucketUnreachable("ServiceUnavailable", "come back later")
+        names = [recorder.segment(track) for _ in range(6)]
+        await until(lambda: sidecar.reasons == [Reason.BUCKET_UNREACHABLE])
+        assert all((tmp_path / MEDIA / name).exists() for name in names)
+        store.fault = lambda name: None
+        recorder.end()
+        await asyncio.wait_for(sidecar.engine.finished.wait(), 30)
+        assert sidecar.reasons == []
+        assert sidecar.events == [303, 301, 307, 304, 308, 302, 305]
+        assert sidecar.report.missing == 0
+        assert [s.name for s in parse(store.objects[track].decode()).segments] == recorder.segments[track]
+
+
+async def test_the_playlist_waits_for_the_first_unconfirmed_segment(tmp_path: Path, store: MemoryStore) -> None:
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        recorder = await sidecar.recorder()
+        track = recorder.track()
+        first = f"{track.removesuffix('.m3u8')}_{BEGIN}.ts"
+        store.fault = lambda name: UploadFailed("BadDigest", "x") if name == first else None
+        recorder.segment(track)
+        second = recorder.segment(track)
+        await until(lambda: second in store.objects)
+        assert track not in store.objects
+        store.fault = lambda name: None
+        await until(lambda: track in store.objects and len(parse(store.objects[track].decode()).segments) == 2)
+        assert sidecar.events.count(308) == 1
+
+
+async def test_no_more_than_four_at_once(tmp_path: Path, store: MemoryStore) -> None:
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        recorder = await sidecar.recorder()
+        store.go.clear()
+        for user in range(5):
+            track = recorder.track(f"user{user}")
+            recorder.segment(track)
+            recorder.segment(track)
+        await until(lambda: store.most == PARALLEL)
+        store.go.set()
+        await until(lambda: len(store.objects) == 15)
+        assert store.most == PARALLEL
+
+
+async def test_in_the_end_files_are_given_up_and_kept(tmp_path: Path, store: MemoryStore) -> None:
+    async with running(Sidecar(tmp_path, store, give_up_seconds=60)) as sidecar:
+        recorder = await sidecar.recorder()
+        track = recorder.track()
+        kept = recorder.segment(track)
+        await until(lambda: 304 in sidecar.events)
+        store.fault = lambda name: BucketRefused("AccessDenied", "no more")
+        lost = [recorder.segment(track) for _ in range(3)]
+        await until(lambda: sidecar.reasons)
+        recorder.end()
+        await until(lambda: sidecar.report.state is ReportState.ENDED)
+        assert not sidecar.report.uploaded
+        sidecar.now += 120_000
+        await asyncio.wait_for(sidecar.engine.finished.wait(), 30)
+        # Three segments, and the playlist that should have got its end.
+        assert sidecar.report.missing == 4
+        assert sidecar.report.events[-1].args == {"Status": 1}
+        assert sorted(path.name for path in (tmp_path / MEDIA).iterdir()) == sorted(lost)
+        assert kept in store.objects
+
+
+async def test_a_file_that_is_gone_is_given_up_at_once(tmp_path: Path, store: MemoryStore) -> None:
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        recorder = await sidecar.recorder()
+        track = recorder.track()
+        store.go.clear()
+        for _ in range(PARALLEL):
+            recorder.segment(track)
+        await until(lambda: store.most == PARALLEL)
+        gone = recorder.segment(track)
+        (tmp_path / MEDIA / gone).unlink()
+        recorder.segment(track)
+        recorder.end()
+        store.go.set()
+        await asyncio.wait_for(sidecar.engine.finished.wait(), 20)
+        assert sidecar.report.missing == 1
+        segments = parse(store.objects[track].decode()).segments
+        assert len(segments) == PARALLEL + 1
+        assert segments[-1].discontinuity
+
+
+async def test_leaving_without_an_end_uploads_all_and_ends_no_playlist(tmp_path: Path, store: MemoryStore) -> None:
+    sidecar = Sidecar(tmp_path, store)
+    run = asyncio.create_task(sidecar.engine.run())
+    recorder = await sidecar.recorder()
+    track = recorder.track()
+    store.go.clear()
+    recorder.segment(track)
+    await until(lambda: store.most)
+    sidecar.engine.leave()
+    recorder.segment(track)
+    store.go.set()
+    await asyncio.wait_for(run, 20)
+    playlist = parse(store.objects[track].decode())
+    assert [s.name for s in playlist.segments] == recorder.segments[track]
+    assert not playlist.ended
+    assert 305 not in sidecar.events
+    assert not sidecar.report.uploaded
+
+
+async def test_an_end_just_before_leaving_is_not_missed(tmp_path: Path, store: MemoryStore) -> None:
+    sidecar = Sidecar(tmp_path, store)
+    run = asyncio.create_task(sidecar.engine.run())
+    recorder = await sidecar.recorder()
+    track = recorder.track()
+    recorder.segment(track)
+    await until(lambda: 304 in sidecar.events)
+    recorder.end()
+    sidecar.engine.leave()
+    await asyncio.wait_for(run, 20)
+    assert sidecar.report.uploaded
+    assert parse(store.objects[track].decode()).ended
+
+
+async def test_leaving_while_the_bucket_is_away_from_the_start(tmp_path: Path, store: MemoryStore) -> None:
+    store.fault = lambda name: BucketUnreachable("ConnectTimeoutError", "no answer")
+    sidecar = Sidecar(tmp_path, store)
+    run = asyncio.create_task(sidecar.engine.run())
+    await until(lambda: store.checks)
+    sidecar.engine.leave()
+    await asyncio.wait_for(run, 20)
+
+
+async def test_a_successor_goes_on_and_repeats_nothing(tmp_path: Path, store: MemoryStore) -> None:
+    async with running(Sidecar(tmp_path, store)) as first:
+        recorder = await first.recorder()
+        track = recorder.track()
+        recorder.segment(track)
+        await until(lambda: 304 in first.events)
+        before = first.report
+    leftover = recorder.segments[track][0]
+    (tmp_path / MEDIA / leftover).write_bytes(b"killed between the confirmation and the deletion")
+    recorder.segment(track)
+    async with running(Sidecar(tmp_path, store)) as second:
+        await until(lambda: len(store.objects) == 3 and len(parse(store.objects[track].decode()).segments) == 2)
+        assert second.reports[0] == before
+        recorder.end()
+        await asyncio.wait_for(second.engine.finished.wait(), 20)
+        assert second.events == [303, 301, 307, 304, 302, 305]
+        assert store.checks == 1
+        assert store.puts.count(leftover) == 1
+        assert not (tmp_path / MEDIA / leftover).exists()
+    async with running(Sidecar(tmp_path, store)) as third:
+        await asyncio.wait_for(third.engine.finished.wait(), 20)
+        assert third.reports[0] == second.report
+        assert len(store.puts) == len(set(store.puts)) + 2  # the playlist: two segments and the end
+
+
+async def test_events_that_do_not_fit_are_not_left_behind(tmp_path: Path, store: MemoryStore) -> None:
+    sidecar = Sidecar(tmp_path, store)
+    run = asyncio.create_task(sidecar.engine.run())
+    recorder = await sidecar.recorder()
+    for user in range(40):
+        recorder.segment(recorder.track(f"user{user}"), size=32)
+    recorder.end()
+    await asyncio.wait_for(sidecar.engine.finished.wait(), 20)
+    sidecar.engine.leave()
+    assert len(sidecar.report.events) == 64
+    sidecar.engine.acknowledge(30)
+    await asyncio.wait_for(run, 20)
+    assert [event.seq for event in sidecar.report.events] == list(range(31, 85))
+
+
+async def test_but_not_waited_for_without_end(tmp_path: Path, store: MemoryStore) -> None:
+    sidecar = Sidecar(tmp_path, store)
+    run = asyncio.create_task(sidecar.engine.run())
+    recorder = await sidecar.recorder()
+    for user in range(40):
+        recorder.segment(recorder.track(f"user{user}"), size=32)
+    recorder.end()
+    await asyncio.wait_for(sidecar.engine.finished.wait(), 20)
+    sidecar.engine.leave()
+    sidecar.now += 31_000
+    await asyncio.wait_for(run, 20)
+
+
+async def test_acknowledged_events_leave_the_report(tmp_path: Path, store: MemoryStore) -> None:
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        recorder = await sidecar.recorder()
+        await until(lambda: sidecar.events == [303, 301])
+        sidecar.engine.acknowledge(1)
+        await until(lambda: sidecar.events == [301])
+        sidecar.engine.acknowledge(0)
+        recorder.end()
+        await asyncio.wait_for(sidecar.engine.finished.wait(), 20)
+        assert [event.seq for event in sidecar.report.events] == [2, 3, 4]

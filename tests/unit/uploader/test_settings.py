@@ -1,0 +1,85 @@
+"""The environment, as the operator sets it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cloudrec_recorder.uploader import main as entry
+from cloudrec_recorder.uploader.settings import SettingsError, from_environment
+
+ENVIRONMENT = {
+    "CLOUDREC_NAMESPACE": "tenant",
+    "CLOUDREC_RECORDING": "lesson",
+    "CLOUDREC_POD": "lesson-0a1b2-0",
+    "CLOUDREC_POD_UID": "u-1",
+    "CLOUDREC_TASK": json.dumps(
+        {
+            "taskId": "7b1c",
+            "sdkAppId": 1400123456,
+            "epoch": 1,
+            "room": {"id": "1"},
+            "livekit": {"url": "ws://livekit", "roomName": "1"},
+            "robotUserId": "cloudrec",
+        }
+    ),
+    "CLOUDREC_STORE": json.dumps({"endpoint": "http://s3", "region": "r", "bucket": "b", "keyPrefix": "7b1c/"}),
+    "CLOUDREC_SPOOL": "/spool",
+    "CLOUDREC_BUCKET_CREDENTIALS": "/bucket",
+    "CLOUDREC_SERVICEACCOUNT": "/token",
+    "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+    "KUBERNETES_SERVICE_PORT": "443",
+}
+
+
+def test_the_whole_environment() -> None:
+    settings = from_environment(ENVIRONMENT)
+    assert settings.task.task_id == "7b1c"
+    assert settings.store.key_prefix == "7b1c/"
+    assert settings.spool == Path("/spool")
+    assert settings.api_server == "https://10.0.0.1:443"
+    assert settings.give_up_seconds == 3000
+
+
+def test_an_ipv6_api_server() -> None:
+    settings = from_environment({**ENVIRONMENT, "KUBERNETES_SERVICE_HOST": "fd00::1"})
+    assert settings.api_server == "https://[fd00::1]:443"
+
+
+@pytest.mark.parametrize("name", sorted(ENVIRONMENT))
+def test_a_missing_variable_is_named(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        from_environment({**ENVIRONMENT, name: ""})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("CLOUDREC_TASK", "{}", "CLOUDREC_TASK is wrong: taskId: Field required"),
+        ("CLOUDREC_TASK", "nonsense", "CLOUDREC_TASK is wrong: it: Invalid JSON"),
+        ("CLOUDREC_STORE", '{"endpoint": 5}', "CLOUDREC_STORE is wrong: endpoint"),
+        ("CLOUDREC_GIVE_UP_SECONDS", "soon", "CLOUDREC_GIVE_UP_SECONDS is not"),
+        ("CLOUDREC_REPORT_SECONDS", "-1", "CLOUDREC_REPORT_SECONDS is not"),
+        ("CLOUDREC_REPORT_SECONDS", "nan", "CLOUDREC_REPORT_SECONDS is not"),
+        ("CLOUDREC_LOG_LEVEL", "LOUD", "CLOUDREC_LOG_LEVEL is not one of"),
+    ],
+)
+def test_a_wrong_value_is_explained(name: str, value: str, complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        from_environment({**ENVIRONMENT, name: value})
+
+
+def test_help_teaches_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        entry.main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for name in ENVIRONMENT:
+        assert name in text or name == "KUBERNETES_SERVICE_PORT"
+
+
+def test_without_settings_it_says_which(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    assert entry.main([]) == 2
+    assert "KUBERNETES_SERVICE_HOST is not set" in capsys.readouterr().err

@@ -1,0 +1,366 @@
+"""The fold: what follows from the journal and the own log, and that a restart anywhere changes nothing."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudrec_contract.conditions import Reason
+from cloudrec_contract.events import EventType
+from cloudrec_contract.playlist import parse
+from cloudrec_contract.resources import ReportState
+from cloudrec_contract.spool import (
+    ConditionRecord,
+    EndRecord,
+    JoinedRecord,
+    JournalRecord,
+    LeftRecord,
+    SegmentRecord,
+    StateRecord,
+    TrackRecord,
+)
+from cloudrec_recorder.uploader.state import LARGE_PLAYLIST, LARGE_PLAYLIST_MS, State
+from cloudrec_recorder.uploader.uploadlog import (
+    GivenUp,
+    LogRecord,
+    Published,
+    Recovered,
+    Said,
+    Trouble,
+    Uploaded,
+)
+
+
+def track(name: str = "a.m3u8", begin: int = 1000, **more: Any) -> TrackRecord:
+    values: dict[str, Any] = {"user_id": "alice", "media": "main", "kind": "video", "codec": "h264", **more}
+    return TrackRecord(ts=1, track=name, begin_time_stamp=begin, **values)
+
+
+def segment(file: str, name: str = "a.m3u8", **more: Any) -> SegmentRecord:
+    return SegmentRecord(ts=2, track=name, file=file, start=1000.0, duration=10.0, bytes=7, **more)
+
+
+def uploaded(file: str) -> Uploaded:
+    return Uploaded(ts=3, file=file, bytes=7, sha256="00")
+
+
+def started() -> Said:
+    return Said(ts=0, seq=1, event=EventType.UPLOAD_START, args={"Status": 0})
+
+
+def fold(journal: Iterable[JournalRecord], own: Iterable[LogRecord] = ()) -> State:
+    state = State()
+    for entry in journal:
+        state.take(entry)
+    for record in own:
+        state.take_own(record)
+    return state
+
+
+def publish(state: State, name: str = "a.m3u8", ts: int = 4) -> Published:
+    what = state.publication(state.tracks[name])
+    record = Published(ts=ts, track=name, segments=what.segments, bytes=len(what.text), ended=what.ended)
+    state.take_own(record)
+    return record
+
+
+def say(state: State, now: int = 50) -> list[tuple[int, dict[str, Any]]]:
+    said = []
+    for fact in list(state.due(now)):
+        state.take_own(Said(ts=fact.ts, seq=state.next_seq, event=fact.type, args=fact.args))
+        said.append((int(fact.type), fact.args))
+    return said
+
+
+def named(state: State, name: str = "a.m3u8") -> list[str]:
+    return [s.name for s in parse(state.publication(state.tracks[name]).text.decode()).segments]
+
+
+def test_a_playlist_names_confirmed_segments_in_order_only() -> None:
+    state = fold([track(), segment("1.ts"), segment("2.ts"), segment("3.ts")], [started(), uploaded("2.ts")])
+    assert list(state.unpublished()) == []
+    assert list(state.pending) == ["1.ts", "3.ts"]
+    state.take_own(uploaded("1.ts"))
+    assert named(state) == ["1.ts", "2.ts"]
+    publish(state)
+    assert list(state.unpublished()) == []
+    state.take_own(uploaded("3.ts"))
+    assert named(state) == ["1.ts", "2.ts", "3.ts"]
+
+
+def test_a_segment_that_is_given_up_leaves_a_discontinuity() -> None:
+    state = fold(
+        [track(), segment("1.ts"), segment("2.ts"), segment("3.ts")],
+        [started(), uploaded("1.ts"), GivenUp(ts=1, file="2.ts", message="x"), uploaded("3.ts")],
+    )
+    playlist = parse(state.publication(state.tracks["a.m3u8"]).text.decode())
+    assert [(s.name, s.discontinuity) for s in playlist.segments] == [("1.ts", False), ("3.ts", True)]
+    assert state.missing == 1
+
+
+def test_the_playlist_ends_when_the_recording_has_and_all_is_settled() -> None:
+    state = fold([track(), segment("1.ts"), segment("2.ts")], [started(), uploaded("1.ts")])
+    assert not publish(state).ended
+    state.take(EndRecord(ts=9))
+    assert list(state.unpublished()) == []
+    assert not state.drained
+    state.take_own(uploaded("2.ts"))
+    assert publish(state).ended
+    assert state.drained
+
+
+def test_one_more_publication_ends_a_playlist_that_has_all_its_segments() -> None:
+    state = fold([track(), segment("1.ts")], [started(), uploaded("1.ts")])
+    publish(state)
+    state.take(EndRecord(ts=9))
+    assert [t.name for t in state.unpublished()] == ["a.m3u8"]
+    assert publish(state).ended
+
+
+def test_metadata_and_begin_come_from_the_track() -> None:
+    state = fold([track(begin=1622186279144, width=640, height=360), segment("1.ts")], [uploaded("1.ts")])
+    playlist = parse(state.publication(state.tracks["a.m3u8"]).text.decode())
+    assert (playlist.begin_ms, playlist.width, playlist.height) == (1622186279144, 640, 360)
+
+
+def test_a_large_playlist_is_published_once_a_minute() -> None:
+    state = fold([track(), segment("1.ts"), segment("2.ts")], [uploaded("1.ts")])
+    large = Published(ts=1_000_000, track="a.m3u8", segments=1, bytes=LARGE_PLAYLIST + 1)
+    state.take_own(large)
+    state.take_own(uploaded("2.ts"))
+    [waiting] = state.unpublished()
+    assert not state.may_publish(waiting, large.ts + LARGE_PLAYLIST_MS - 1)
+    assert state.may_publish(waiting, large.ts + LARGE_PLAYLIST_MS)
+    state.take(EndRecord(ts=9))
+    assert state.may_publish(waiting, large.ts + 1)
+
+
+def test_the_events_of_a_plain_recording_in_their_order() -> None:
+    state = fold([JoinedRecord(ts=5), track(), segment("1.ts")], [started()])
+    assert say(state) == [(301, {"Status": 0})]
+    state.take_own(uploaded("1.ts"))
+    slice_args = {"FileName": "a.m3u8", "UserId": "alice", "TrackType": "video", "BeginTimeStamp": 1000}
+    assert say(state) == [(307, slice_args)]
+    publish(state)
+    assert say(state) == [(304, {"FileList": "a.m3u8"})]
+    state.take(LeftRecord(ts=8, leave_code=99))
+    assert say(state) == [(302, {"LeaveCode": 99})]
+    state.take(EndRecord(ts=9))
+    assert say(state) == []
+    assert not state.finished
+    publish(state)
+    assert say(state) == [(305, {"Status": 0})]
+    assert say(state) == []
+    assert state.finished
+    assert [event.seq for event in state.events] == [1, 2, 3, 4, 5, 6]
+    # 301 and 302 happened when the recorder says, the rest when the uploader did it.
+    assert [(event.type, event.ts) for event in state.events if event.type in (301, 302)] == [(301, 5), (302, 8)]
+
+
+def test_305_tells_what_is_missing() -> None:
+    lost = GivenUp(ts=1, file="1.ts", message="x")
+    state = fold([track(), segment("1.ts"), EndRecord(ts=9)], [started(), lost])
+    assert say(state) == [(305, {"Status": 1})]
+    report = state.report(0)
+    assert (report.uploaded, report.missing) == (True, 1)
+
+
+def test_a_playlist_that_is_given_up_does_not_hold_up_the_end() -> None:
+    state = fold([track(), segment("1.ts"), EndRecord(ts=9)], [started(), uploaded("1.ts")])
+    assert not state.drained
+    state.take_own(GivenUp(ts=1, file="a.m3u8", message="x"))
+    assert say(state)[-1] == (305, {"Status": 1})
+    assert state.finished
+    assert state.report(0).files == []
+
+
+def test_308_once_an_episode() -> None:
+    state = fold([], [started()])
+    trouble = Trouble(ts=5, reason=Reason.BUCKET_UNREACHABLE, code="SlowDown", message="m")
+    state.take_own(trouble)
+    state.take_own(Trouble(ts=6, reason=Reason.BUCKET_REFUSED, code="AccessDenied", message="n"))
+    assert say(state) == [(308, {"Code": "SlowDown", "Message": "m"})]
+    assert [(c.reason, c.message) for c in state.report(0).conditions] == [("BucketRefused", "AccessDenied: n")]
+    state.take_own(Recovered(ts=7))
+    assert say(state) == []
+    assert state.report(0).conditions == []
+    state.take_own(trouble)
+    assert say(state) == [(308, {"Code": "SlowDown", "Message": "m"})]
+
+
+def test_a_308_that_a_killed_predecessor_owed_is_said() -> None:
+    trouble = Trouble(ts=5, reason=Reason.BUCKET_UNREACHABLE, code="SlowDown", message="m")
+    assert [f for f, _ in say(fold([], [started(), trouble, Recovered(ts=6)]))] == [308]
+
+
+def test_no_305_when_the_upload_module_never_was_up() -> None:
+    state = fold([EndRecord(ts=9)], [])
+    assert say(state) == []
+    assert state.finished
+    assert state.report(0).uploaded
+
+
+def test_refusal_and_start() -> None:
+    assert not fold([]).started
+    state = fold([], [Said(ts=0, seq=1, event=EventType.UPLOAD_START, args={"Status": 1})])
+    assert state.refused
+    assert not state.started
+    assert fold([], [started()]).started
+
+
+def test_report_of_a_recording() -> None:
+    state = fold(
+        [
+            StateRecord(ts=1, state=ReportState.IDLE),
+            JoinedRecord(ts=2),
+            ConditionRecord(ts=3, reason="SlowDisk", message="behind"),
+            ConditionRecord(ts=3, reason="LiveKitUnreachable", message="no route"),
+            ConditionRecord(ts=4, reason="LiveKitUnreachable", status=False),
+            StateRecord(ts=5, state=ReportState.RECORDING),
+            track(),
+            track("b.m3u8", user_id="bob", kind="audio"),
+            segment("1.ts"),
+        ],
+        [started(), uploaded("1.ts")],
+    )
+    publish(state)
+    report = state.report(0)
+    assert report.state is ReportState.RECORDING
+    assert report.ready
+    assert report.leave_code is None
+    assert [c.reason for c in report.conditions] == ["SlowDisk"]
+    # Of a playlist that is there; bob's is not yet.
+    assert [(f.user_id, f.kind, f.begin_time_stamp) for f in report.files] == [("alice", "video", 1000)]
+    assert not report.uploaded
+    state.take(LeftRecord(ts=8, leave_code=0))
+    state.take(EndRecord(ts=9, failed=True, reason="MediaUnreachable", message="no media"))
+    report = state.report(0)
+    assert (report.state, report.leave_code) == (ReportState.ENDED, 0)
+    assert report.conditions[-1].reason == "MediaUnreachable"
+
+
+def test_no_more_than_64_events_are_in_the_report_and_acked_ones_go() -> None:
+    own = [Said(ts=n, seq=n, event=EventType.FILE_INFO, args={"FileList": f"{n}.m3u8"}) for n in range(1, 101)]
+    state = fold([], own)
+    assert [e.seq for e in state.report(0).events] == list(range(1, 65))
+    assert state.crowded(0)
+    assert [e.seq for e in state.report(50).events] == list(range(51, 101))
+    assert not state.crowded(50)
+    assert state.report(100).events == []
+
+
+@pytest.mark.parametrize("name", ["../x.ts", "/etc/x.ts", "", ".", "..", "a/b.ts", "a\0.ts", "key", "../a.m3u8"])
+def test_names_that_lead_out_of_the_spool_are_refused(name: str) -> None:
+    state = fold([track(), segment(name), segment("1.ts", name=name), track(name)])
+    assert state.pending == {}
+    assert list(state.tracks) == ["a.m3u8"]
+
+
+def test_segments_of_an_unheard_track_are_uploaded_but_not_listed() -> None:
+    state = fold([segment("1.ts")], [uploaded("1.ts")])
+    assert list(state.unpublished()) == []
+    assert fold([segment("1.ts")]).pending == {"1.ts": "a.m3u8"}
+
+
+# --- restarts ---
+
+NAMES = ["a.m3u8", "b.m3u8"]
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> list[JournalRecord]:
+    """A journal as a recorder writes it."""
+    journal: list[JournalRecord] = [JoinedRecord(ts=1)]
+    heard: set[str] = set()
+    for number, (name, gap) in enumerate(draw(st.lists(st.tuples(st.sampled_from(NAMES), st.booleans()), max_size=8))):
+        if name not in heard:
+            heard.add(name)
+            journal.append(track(name))
+        journal.append(segment(f"{number}.ts", name, discontinuity=gap))
+        if draw(st.integers(0, 5)) == 0:
+            journal.append(ConditionRecord(ts=2, reason="SlowDisk", message="m", status=draw(st.booleans())))
+    if draw(st.booleans()):
+        journal += [LeftRecord(ts=8, leave_code=0), EndRecord(ts=9)]
+    return journal
+
+
+def live(journal: list[JournalRecord], choose: st.DataObject) -> tuple[State, list[LogRecord], list[list[str]]]:
+    """A sidecar at work: it takes journal records and does what is wanted, in an order of hypothesis' choice, and is
+    thrown away and rebuilt from the two files whenever hypothesis likes. Returns its playlists as they were put."""
+    own: list[LogRecord] = []
+    put: list[list[str]] = []
+    state, read = State(), 0
+
+    def note(record: LogRecord) -> None:
+        own.append(record)
+        state.take_own(record)
+
+    note(started())
+    for _ in range(200):
+        for fact in list(state.due(50)):
+            note(Said(ts=fact.ts, seq=state.next_seq, event=fact.type, args=fact.args))
+        todo = ["read"] if read < len(journal) else []
+        todo += [f"segment {name}" for name in state.pending] + [f"playlist {t.name}" for t in state.unpublished()]
+        if not todo:
+            break
+        action, _, name = choose.draw(st.sampled_from([*todo, "restart", "trouble"])).partition(" ")
+        if action == "read":
+            state.take(journal[read])
+            read += 1
+        elif action == "segment":
+            lost = choose.draw(st.integers(0, 4)) == 0
+            note(GivenUp(ts=3, file=name, message="x") if lost else uploaded(name))
+        elif action == "playlist":
+            what = state.publication(state.tracks[name])
+            put.append([s.name for s in parse(what.text.decode()).segments])
+            note(Published(ts=4, track=name, segments=what.segments, bytes=len(what.text), ended=what.ended))
+        elif action == "trouble" and len(own) < 60:
+            episode = Trouble(ts=5, reason=Reason.BUCKET_UNREACHABLE, code="c", message="m")
+            note(Recovered(ts=6) if state.trouble else episode)
+        elif action == "restart":
+            state = fold(journal[:read], own)
+    return state, own, put
+
+
+@settings(max_examples=150, deadline=None)
+@given(recordings(), st.data())
+def test_restarts_lose_and_repeat_nothing(journal: list[JournalRecord], choose: st.DataObject) -> None:
+    state, own, put = live(journal, choose)
+    again = fold(journal, own)
+    assert again.report(0) == state.report(0)
+    assert list(again.due(60)) == list(state.due(60)) == []
+    assert [again.publication(t).text for t in again.unpublished()] == []
+    assert again.finished == state.finished == (state.end is not None)
+
+    seqs = [event.seq for event in state.events]
+    assert seqs == list(range(1, len(seqs) + 1))
+    once = [(e.type, str(e.args.get("FileName") or e.args.get("FileList"))) for e in state.events if e.type != 308]
+    assert len(once) == len(set(once))
+    assert sum(e.type == 308 for e in state.events) <= sum(isinstance(r, Trouble) for r in own)
+
+    # Only confirmed segments are named, none before its confirmation, each once and in the recorder's order.
+    good = {record.file for record in own if isinstance(record, Uploaded)}
+    for name in NAMES:
+        expected = [r.file for r in journal if isinstance(r, SegmentRecord) and r.track == name and r.file in good]
+        if expected:
+            assert named(state, name) == expected
+    for names in put:
+        assert set(names) <= good
+
+
+@settings(max_examples=100, deadline=None)
+@given(recordings(), st.data())
+def test_the_interleaving_of_the_two_files_does_not_matter(journal: list[JournalRecord], choose: st.DataObject) -> None:
+    _, own, _ = live(journal, choose)
+    mixed, left, right = State(), list(journal), list(own)
+    while left or right:
+        if left and (not right or choose.draw(st.booleans())):
+            mixed.take(left.pop(0))
+        else:
+            mixed.take_own(right.pop(0))
+    straight = fold(journal, own)
+    assert mixed.report(0) == straight.report(0)
+    assert list(mixed.pending) == list(straight.pending)
+    assert [t.name for t in mixed.unpublished()] == [t.name for t in straight.unpublished()]
