@@ -34,6 +34,7 @@ class Reason(StrEnum):
 
     # Recording
     NOT_STARTED = "NotStarted"
+    NO_MEDIA = "NoMedia"
     NOBODY_IN_ROOM = "NobodyInRoom"
     RECORDING = "Recording"
     STREAMS_WAITING = "StreamsWaiting"

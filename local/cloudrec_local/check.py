@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
 from cloudrec_contract.naming import parse_single
@@ -17,28 +16,22 @@ from cloudrec_local.playback.beeps import onsets
 from cloudrec_local.playback.decode import TICKS, Picture, Recording, load
 from cloudrec_local.playback.playlist import PlaylistError
 from cloudrec_local.synthetic.code import FRAME_MODULUS
-from cloudrec_local.synthetic.plan import standard_plan
 from cloudrec_local.synthetic.sound import beep_hz
 
 _GAP_FACTOR = 3  # a picture that takes this many times as long as usual is a gap
 _LEAST_GAP_SECONDS = 0.25
 _LEAST_SOUND_GAP_SECONDS = 0.02
 _LEAST_READABLE = 0.9  # of a synthetic user's pictures; what is being muted or ends shows none
-_MOST_MISSING = 0.01  # of a synthetic user's pictures
 _JOINT_SECONDS = 0.05
-
-
-STANDARD_USERS = {user.identity: user.number for user in standard_plan(25).users}
-"""The synthetic users that `cloudrec publish` and `cloudrec demo` send into a room."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One playlist with its segments. Times in seconds.
+    """One playlist with its segments. Times in seconds, `size` in bytes.
 
-    `frames` counts pictures; `missing` those whose numbers are left out where a user's pictures follow each other;
-    `beeps` and `flashes` those of a synthetic user. `gaps` are (offset, length). `recognised` says whether a synthetic
-    user's own picture or beep was found; None for other users. `faults` are what a player could stumble over.
+    `frames` counts pictures; `missing` those of a synthetic user whose numbers are left out where pictures follow each
+    other. `gaps` are (offset, length): a user may mute. `recognised` says whether a synthetic user's own picture or
+    beep was found; None for other users. `faults` are what a player could stumble over, in words.
     """
 
     name: str
@@ -47,67 +40,21 @@ class FileReport:
     kind: str
     seconds: float = 0.0
     segments: int = 0
-    bytes: int = 0
+    size: int = 0
     codec: str = ""
     resolution: str = ""
     frames: int = 0
     missing: int = 0
-    flashes: int = 0
-    beeps: int = 0
     gaps: tuple[tuple[float, float], ...] = ()
     recognised: bool | None = None
     faults: tuple[str, ...] = ()
 
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Everything that is wrong, in words. Gaps are not: a user may mute."""
-        found = list(self.faults)
-        if not self.faults and self.seconds <= 0:
-            found.append("empty")
-        if self.recognised is False:
-            found.append(f"not what {self.user} {'showed' if self.kind == 'video' else 'said'}")
-        if self.missing > _MOST_MISSING * (self.frames + self.missing):
-            found.append(f"{self.missing} of {self.frames + self.missing} pictures are missing")
-        return tuple(found)
 
-    @property
-    def content(self) -> str:
-        """Codec and measures."""
-        return f"{self.codec} {self.resolution}, {self.frames} pictures" if self.kind == "video" else self.codec
-
-    @property
-    def seen(self) -> str:
-        """What a synthetic user showed or said, and where nothing is."""
-        words = []
-        if self.recognised and self.kind == "video":
-            words.append(f"{self.flashes} flashes, {self.missing or 'no'} pictures missing")
-        elif self.recognised:
-            words.append(f"{self.beeps} beeps")
-        words += [f"nothing for {length:.1f} s at {offset:.1f} s" for offset, length in self.gaps]
-        return ", ".join(words)
-
-
-def check_folder(folder: Path, users: Mapping[str, int] = STANDARD_USERS) -> list[FileReport]:
-    """Check every playlist of a recording in a local folder; other playlists there are not looked at."""
-    names = [path.name for path in folder.glob("*.m3u8") if _is_recorded(path.name)]
-    return check_files(names, lambda name: (folder / name).read_bytes(), users)
-
-
-def check_files(
-    playlists: Iterable[str], get: Callable[[str], bytes], users: Mapping[str, int] = STANDARD_USERS
-) -> list[FileReport]:
+def check_files(playlists: Iterable[str], get: Callable[[str], bytes], users: Mapping[str, int]) -> list[FileReport]:
     """Check every playlist. `playlists` are keys; `get` fetches the object of a key, and what it raises for one that
     is not there (an OSError or KeyError) is a fault of that file. `users` are synthetic users' numbers by identity.
     """
     return [_check(key, get, users) for key in sorted(playlists)]
-
-
-def _is_recorded(name: str) -> bool:
-    try:
-        parse_single(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _check(key: str, get: Callable[[str], bytes], users: Mapping[str, int]) -> FileReport:
@@ -121,17 +68,15 @@ def _check(key: str, get: Callable[[str], bytes], users: Mapping[str, int]) -> F
     except (PlaylistError, OSError, KeyError, UnicodeDecodeError) as error:
         return FileReport(name, whose.user_id, whose.media, whose.kind, faults=(f"{type(error).__name__}: {error}",))
     number = users.get(whose.user_id)
-    return describe(name, whose.user_id, whose.media, whose.kind, recording, number)
+    return _describe(name, whose.user_id, whose.media, whose.kind, recording, number)
 
 
-def describe(
+def _describe(
     name: str, user: str, media: str, kind: str, recording: Recording, number: int | None = None
 ) -> FileReport:
     """What there is to say of a decoded recording; `number` is that of a synthetic user."""
     screen = media == "aux"
     own = [p for p in recording.pictures if p.code and (p.code.user, p.code.screen) == (number, screen)]
-    beeps = _beeps(recording, beep_hz(number, screen=screen)) if number is not None else 0
-    readable = len(own) >= max(_LEAST_READABLE * len(recording.pictures), 1)
     return FileReport(
         name=name,
         user=user,
@@ -139,15 +84,13 @@ def describe(
         kind=kind,
         seconds=recording.seconds,
         segments=len(recording.segments),
-        bytes=recording.size,
+        size=recording.size,
         codec=recording.codec,
         resolution=", ".join(dict.fromkeys(f"{p.width}x{p.height}" for p in recording.pictures)),
         frames=len(recording.pictures),
         missing=_missing(own),
-        flashes=sum(after.flash and not before.flash for before, after in pairwise(own)),
-        beeps=beeps,
         gaps=tuple(_gaps(recording)),
-        recognised=None if number is None else readable if kind == "video" else beeps > 0,
+        recognised=None if number is None else _recognised(recording, own, beep_hz(number, screen=screen)),
         faults=(*recording.faults, *_file_faults(recording, kind)),
     )
 
@@ -190,5 +133,7 @@ def _gaps(recording: Recording) -> Iterable[tuple[float, float]]:
     return ((start - recording.playlist.start, end - start) for start, end in spans if end - start > least)
 
 
-def _beeps(recording: Recording, hz: int) -> int:
-    return sum(len(onsets(sound.samples, sound.rate, hz)) for sound in recording.sounds)
+def _recognised(recording: Recording, own: Sequence[Picture], hz: int) -> bool:
+    if recording.kind == "video":
+        return len(own) >= max(_LEAST_READABLE * len(recording.pictures), 1)
+    return any(onsets(sound.samples, sound.rate, hz) for sound in recording.sounds)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +35,7 @@ from cloudrec_local.stack import Stack
 from cloudrec_local.status import StackStatus
 from cloudrec_local.synthetic.plan import Plan, standard_plan
 from cloudrec_local.synthetic.process import SyntheticUsers
-from cloudrec_local.synthetic.user import PublishError, Server
+from cloudrec_local.synthetic.server import PublishError, Server
 
 ROOM = "demo"
 START_SECONDS = 120
@@ -90,7 +92,7 @@ def demo(seconds: int, out: Path | None, name: str) -> None:
     The first run builds Kubernetes and LiveKit (about ten minutes on two cores); later runs take about a minute. Exit
     code 0 means that every file was there, complete, and showed and said what the two users showed and said.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     out = out or Path("recordings") / f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if out.exists() and any(out.iterdir()):
         raise click.UsageError(f"{out} is not empty")
@@ -243,8 +245,8 @@ def _judge(console: Console, out: Path, status: CloudRecordingStatus, plan: Plan
     if missing := expected - {(report.user, report.kind) for report in reports}:
         problems.append(f"no file of {sorted(missing)}")
     events = [event.type for attempt in status.attempts if attempt.report for event in attempt.report.events]
-    told = ", ".join(f"{event} {EventType(event).name.lower()}" for event in events)
-    console.print(f"   events: {told}", style="dim")
+    told = [f"{count} × {kind} {EventType(kind).name.lower()}" for kind, count in sorted(Counter(events).items())]
+    console.print(f"   events in status: {', '.join(told)}", style="dim")
     if absent := WANTED_EVENTS - set(events):
         problems.append(f"events missing: {sorted(absent)}")
     for text in problems:
@@ -264,14 +266,12 @@ def _faults(report: FileReport, seconds: int) -> list[str]:
 
 
 def _what_next(console: Console, out: Path, joined: bool) -> None:
-    players = sorted(out.glob(f"{PLAYER_PREFIX}*.m3u8"))
+    player = min(out.glob(f"{PLAYER_PREFIX}*.m3u8"))
+    further = "cloudrec kubectl describe crec demo" if joined else "make up, then README.md, “Your first recording”"
     console.print(f"\n[bold green]Recorded.[/] The files are in {_short(out)}")
-    console.print("  play a user, picture and sound:  " + f"ffplay {_short(players[0])}" if players else "")
-    console.print("  one file per user and kind, named as TRTC's cloud recording names them; PTS counts from one epoch")
-    if joined:
-        console.print("  look at the resource:            cloudrec kubectl describe crec demo")
-    else:
-        console.print("  do it step by step:              make up, then README.md “Your first recording”")
+    console.print(f"  play a user's picture and sound   ffplay {_short(player)}")
+    console.print("  one playlist per user and kind    named as TRTC names them; all on one time line")
+    console.print(f"  go on                             {further}")
 
 
 def _short(path: Path) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CORSConfigurationTypeDef
 
 DEADLINE = 60.0
+TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 CORS: CORSConfigurationTypeDef = {
     "CORSRules": [
         {
@@ -135,7 +136,12 @@ def cluster(state: StackState, home: Home, report: Callable[[str], None]) -> Non
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end in a thread of its own: the caller may itself be inside an event loop."""
+    """Run to the end: here, where Ctrl-C ends it, or in a thread when the caller is itself inside an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, work).result()
 
@@ -185,7 +191,11 @@ async def _open_node(api: KubeApi, name: str) -> None:
     """Wait for the node and take its not-ready taint, which the controller would do some seconds later."""
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
     await _until(api, node, lambda found: _condition(found, "Ready"), "was not ready")
-    await api.request("PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": None}}, content_type=MERGE)
+    path = f"/api/v1/nodes/{name}"
+    taints = (await api.get(path))["spec"].get("taints", [])
+    others = [taint for taint in taints if taint["key"] not in TAINTS]
+    if others != taints:
+        await api.request("PATCH", path, {"spec": {"taints": others}}, content_type=MERGE)
 
 
 async def _until(api: KubeApi, resource: Object, holds: Callable[[Object], bool], otherwise: str) -> None:

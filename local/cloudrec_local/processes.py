@@ -39,10 +39,10 @@ class ProcessRecord(BaseModel):
 
     def alive(self) -> bool:
         """Whether this very process runs (a zombie does not)."""
-        running = self.boot == boot_id() and _start_time(self.pid) == self.started
-        if not running and (child := _children.pop(self.pid, None)):
-            child.wait()  # a zombie of ours
-        return running
+        started = _start_time(self.pid)
+        if started is None and (child := _children.pop(self.pid, None)):
+            child.wait()  # a zombie of ours: it is over already
+        return started == self.started and self.boot == boot_id()
 
     def signal(self, number: signal.Signals) -> None:
         """Signal the process's group if it still is the one that was started."""

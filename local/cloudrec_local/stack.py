@@ -26,7 +26,7 @@ from .state import PARTS, Image, Part, StackState, new_state, with_needs
 from .status import ComponentStatus, StackStatus, describe
 
 Report = Callable[[str], None]
-LOCK_TIMEOUT = 3600  # another `up` may be building
+LOCK_TIMEOUT = 300  # another `up` may be waiting for its servers
 
 
 def _silent(_: str) -> None:
@@ -65,25 +65,28 @@ class Stack:
         """
         if self.home.is_foreign():
             raise StackError(f"{self.home.root} holds files that are no stack's", "choose another folder")
+        self._programs(self._parts)  # may build for minutes: not with the lock in hand
         with locked(self.home.root / "lock", LOCK_TIMEOUT):
             state = StackState.load(self.home.state)
             made = state is None
             try:
                 if state is None:
                     state = new_state(self.name, install.version(), self._parts, self._images)
-                    programs = self._programs(state)
                     report(f"making the stack in {self.home.root}")
                     pki.create(self.home.pki, state.node)
                     state.save(self.home.state)
                     self._kubeconfigs(state)
+                elif state.version != install.version():
+                    raise StackError(
+                        f"the stack {self.name!r} was made by cloudrec {state.version}",
+                        f"end it first: cloudrec down --name {self.name}",
+                    )
                 elif missing := set(self._parts) - set(state.parts):
                     raise StackError(
                         f"the stack {self.name!r} was made without {', '.join(sorted(missing))}",
                         f"end it first: cloudrec down --name {self.name}",
                     )
-                else:
-                    programs = self._programs(state)
-                self._start_all(self._components(state, programs), report)
+                self._start_all(self._components(state), report)
                 install.bucket(state)
                 install.cluster(state, self.home, report)
             except BaseException:
@@ -136,21 +139,22 @@ class Stack:
     def start(self, component: str) -> None:
         """Start one process that does not run and wait until it is ready."""
         state = self.state()
-        chosen = [c for c in self._components(state, self._programs(state)) if c.name == component]
+        chosen = [c for c in self._components(state) if c.name == component]
         if not chosen:
             raise StackError(f"the stack has no component {component!r}")
         self._start_all(chosen, _silent)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _programs(self, state: StackState) -> dict[str, Path]:
+    def _programs(self, parts: Iterable[Part]) -> dict[str, Path]:
         """Where the needed programs are: first what only has to be found, then what may have to be built."""
         programs: dict[str, Path] = {}
-        if "bucket" in state.parts:
+        chosen = set(parts)
+        if "bucket" in chosen:
             programs["weed"] = tool("weed")
-        if "api" in state.parts:
+        if "api" in chosen:
             programs["kubectl"] = tool("kubectl")
-        wanted = [name for name, part in (("kube", "api"), ("livekit-server", "livekit")) if part in state.parts]
+        wanted = [name for name, part in (("kube", "api"), ("livekit-server", "livekit")) if part in chosen]
         return programs | build.ensure(wanted)
 
     def _kubeconfigs(self, state: StackState) -> None:
@@ -160,7 +164,8 @@ class Stack:
         for user in ("controller-manager", "scheduler", "node"):
             pki.write_kubeconfig(self.home.pki / f"{user}.kubeconfig", state.api_url, self.home.pki, user)
 
-    def _components(self, state: StackState, programs: Mapping[str, Path]) -> list[Component]:
+    def _components(self, state: StackState) -> list[Component]:
+        programs = self._programs(state.parts)
         found: list[Component] = []
         if "api" in state.parts:
             found += control_plane(state, self.home, programs["kube"])

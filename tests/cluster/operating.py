@@ -93,7 +93,7 @@ class World:
         """Let go of what a test left (its operator is gone), and delete the namespace without waiting for its end."""
         for left in (await self.admin.get(RECORDINGS.format(self.namespace)))["items"]:
             if left["metadata"].get("finalizers"):
-                body = {"metadata": {"finalizers": []}}
+                body: Object = {"metadata": {"finalizers": []}}
                 await self.admin.request("PATCH", self.path(left["metadata"]["name"]), body, content_type=MERGE)
         await self.admin.request("DELETE", f"/api/v1/namespaces/{self.namespace}")
 

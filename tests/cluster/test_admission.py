@@ -52,7 +52,7 @@ async def test_a_sidecar_writes_the_report_of_its_own_attempt_and_nothing_else(w
         for key, value in {"podUID": "x", "index": 3, "acked": 9, "reason": "x", "exit": {"code": 0}}.items():
             await refused(sidecar.write("mine", {"attempts": [{"pod": pod, key: value}]}), own)
         await refused(sidecar.write("mine", {"attempts": [{"pod": "new", "index": 1, "report": {}}]}), own)
-        removed = {"status": {"attempts": []}}
+        removed: Object = {"status": {"attempts": []}}
         await refused(patch(sidecar, world.path("mine") + "/status", removed), own)
         await refused(patch(sidecar, world.path("mine") + "/status", {"status": None}), "status")
 

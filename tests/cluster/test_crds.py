@@ -128,13 +128,12 @@ async def test_what_may_change_and_what_may_not(bare_world: World) -> None:
             "PATCH", world.path("lesson"), {"spec": spec}, content_type=MERGE, params=params
         )
 
-    for spec in (
+    mutable: list[dict[str, Any]] = [
         {"desiredState": "Stopped"},
         {"streams": {"subscribe": {"audio": {"exclude": ["bob"]}}}},
         {"ttlSecondsAfterFinished": 60},
-    ):
-        await change(spec)
-    for spec in (
+    ]
+    frozen: list[dict[str, Any]] = [
         {"appRef": {"name": "other"}},
         {"room": {"id": "54321"}},
         {"room": {"type": "String"}},
@@ -144,7 +143,10 @@ async def test_what_may_change_and_what_may_not(bare_world: World) -> None:
         {"storage": {"bucket": {"credentialsSecretRef": {"name": "other"}}}},
         {"streams": {"kind": "Audio"}},
         {"streams": {"media": "Main"}},
-    ):
+    ]
+    for spec in mutable:
+        await change(spec)
+    for spec in frozen:
         await refused(change(spec), "cannot be changed")
     await world.patch("lesson", {"desiredState": "Stopped"})
     await refused(change({"desiredState": "Running"}), "a stopped recording cannot be started again")

@@ -313,7 +313,8 @@ async def test_http_probe_makes_ready_and_a_failing_liveness_probe_restarts(clus
     (cluster.stack.home.node / "pods" / uid / "volumes" / "d" / "sick").touch()
     status = await cluster.until("probed", lambda s: s["containerStatuses"][0]["restartCount"] == 1)
     assert status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 143
-    assert "statuscode: 500" in (await cluster.events("probed", "Unhealthy"))[-1]["message"]
+    said = [event["message"] for event in await cluster.events("probed", "Unhealthy")]
+    assert "Liveness probe failed: HTTP probe failed with statuscode: 500" in said
     await cluster.api.request("DELETE", f"{PODS}/probed")
     await cluster.gone("probed")
 

@@ -40,7 +40,7 @@ async def test_a_recording_from_apply_to_stop(world: World) -> None:
         async with world.sidecar(pod) as sidecar:
             await sidecar.report("lesson", **IDLE)
             await world.phase("lesson", "Idle")
-            await world.condition("lesson", "Recording", "False", "NobodyInRoom")
+            await world.condition("lesson", "Recording", "False", "NoMedia")
             await sidecar.report("lesson", **BUSY)
             busy = await world.phase("lesson", "Recording")
             assert busy["status"]["files"] == 1

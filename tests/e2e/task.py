@@ -17,7 +17,7 @@ from cloudrec_contract.secret import Secret
 from cloudrec_local.demo import Kubectl
 from cloudrec_local.fetch import Objects, objects_of
 from cloudrec_local.stack import Stack
-from cloudrec_local.synthetic.user import Server
+from cloudrec_local.synthetic.server import Server
 
 NAMESPACE = "default"
 
@@ -78,6 +78,13 @@ class Cluster:
 
     async def objects(self, name: str) -> Objects:
         return await asyncio.to_thread(objects_of, self.kubeconfig, NAMESPACE, name)
+
+    async def without_pods(self, name: str, seconds: float = 30) -> None:
+        """Until the recording has no Pod any more."""
+        deadline = time.monotonic() + seconds
+        while pods := await self.pods(name):
+            assert time.monotonic() < deadline, f"still there after {seconds} s: {pods}"
+            await asyncio.sleep(0.2)
 
     async def pods(self, name: str) -> list[dict[str, Any]]:
         text = await self.run("get", "pods", "-l", f"cloudrec.dev/recording={name}", "-o", "json")

@@ -206,6 +206,9 @@ class Agent:
         while True:
             await asyncio.sleep(HEARTBEAT)
             beats += 1
+            for pod, _ in self._pods.values():
+                for container in pod.containers:
+                    container.trim_log()
             try:
                 await self._renew()
                 if beats % STATUS_EVERY == 0:

@@ -6,19 +6,16 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ..kubeapi import UNREACHABLE, ApiError, Object
+from ..kubeapi import Object
 from ..pki import write_private
-from ..processes import MARK, ProcessRecord
-from ..state import Image
-from . import rewrite as paths
-from .downward import ConfigError, Lookup, environment
+from ..processes import ProcessRecord
+from .launch import NotYetError, Start, Surroundings, prepare, termination_log
 from .probes import Target, Verdict, ask
 from .process import ContainerProcess, StartError
 from .status import (
@@ -38,30 +35,7 @@ log = logging.getLogger(__name__)
 # kubelet's figures with its shorter crash-loop curve (KEP-4603); images are only looked up here, so sooner
 BACKOFF_FIRST, BACKOFF_LAST, BACKOFF_RESET = 1.0, 60.0, 600.0
 KEPT_LOGS = 2
-
-
-class NotYetError(Exception):
-    """The container cannot start now: `reason` and message for its waiting state."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a container gets from its Pod and node."""
-
-    pod: Object
-    folder: Path
-    ip: str
-    mark: str
-    volumes: Callable[[], Mapping[str, str]]
-    images: Mapping[str, Image]
-    base_env: Mapping[str, str]
-    lookup: Lookup
-    changed: Callable[[], None]
-    event: Callable[[str, str, str], None]  # type, reason, message
+LOG_BYTES, LOG_KEPT = 32 * 2**20, 2**20
 
 
 class _Saved(BaseModel):
@@ -87,9 +61,7 @@ class Container:
         self._process: ContainerProcess | None = None
         self._stopping = asyncio.Event()
         self._target: Target | None = None
-        self._rewrite: paths.Rewrite = str
         self.up = asyncio.Event()  # started, by its startup probe if it has one
-        self._killed_by_probe = ""
         saved = self._load()
         self._resumed = saved is not None
         self._record = saved.process if saved else None
@@ -111,6 +83,8 @@ class Container:
         backoff = 0.0
         if self._resumed and self.facts.running:
             await self._resume()
+        elif self._resumed and "waiting" in self.facts.state and self.facts.last_state:
+            self.facts.restart_count += 1  # its back-off was cut short by the agent's end
         while not self._stopping.is_set():
             code = self.facts.exit_code
             if code is not None:
@@ -166,18 +140,30 @@ class Container:
         """The log of the current, or of the previous run."""
         return self._log(self.facts.restart_count - (1 if previous else 0))
 
+    async def _prepare(self) -> Start:
+        return await prepare(self.spec, self._around, self._folder, self._mark)
+
+    def trim_log(self) -> None:
+        """Keep a log that has grown too long to its last part; whoever writes appends."""
+        path = self.log_path()
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            kept = _tail(path, LOG_KEPT)
+            os.truncate(path, 0)
+            with path.open("ab") as file:
+                file.write(kept)
+
     # --- one run -----------------------------------------------------------------------------------------------------
 
     async def _once(self) -> None:
-        argv, env, cwd = await self._prepare()
-        message = self._folder / "termination-log"
+        start = await self._prepare()
+        message = termination_log(self._folder)
         message.write_bytes(b"")
         run_log = self._log(self.facts.restart_count)
         run_log.unlink(missing_ok=True)
         self._log(self.facts.restart_count - KEPT_LOGS).unlink(missing_ok=True)
         began = timestamp()
         try:
-            process = ContainerProcess.start(argv, env=env, cwd=cwd, log=run_log)
+            process = ContainerProcess.start(start.argv, env=start.env, cwd=start.cwd, log=run_log)
         except StartError as error:
             run_log.touch()
             self._around.event("Warning", "Failed", f"Error: {error}")
@@ -186,7 +172,7 @@ class Container:
         self.facts.container_id = f"process://{process.record.pid}-{process.record.started}"
         self.facts.state = {"running": {"startedAt": began}}
         self._record = process.record
-        self._target = Target(self._around.ip, self._ports(), env, cwd, self._rewrite)
+        self._target = start.target
         self._around.event("Normal", "Started", f"Container started: {self.name}")
         await self._watch(process)
 
@@ -198,15 +184,13 @@ class Container:
             return
         log.info("adopted %s of %s", self.name, self._around.pod["metadata"]["name"])
         try:
-            _, env, cwd = await self._prepare()
-        except NotYetError:
-            env, cwd = {**self._around.base_env, MARK: self._mark}, str(self._folder)
-        self._target = Target(self._around.ip, self._ports(), env, cwd, self._rewrite)
+            self._target = (await self._prepare()).target
+        except NotYetError as error:  # it runs, but cannot be probed with what it was started with
+            log.warning("probes of %s are off: %s", self.name, error)
         await self._watch(process)
 
     async def _watch(self, process: ContainerProcess) -> None:
         self._process = process
-        self._killed_by_probe = ""
         probes = asyncio.create_task(self._probe())
         self._changed()
         if self._stopping.is_set():  # told to end while it was being started
@@ -224,7 +208,7 @@ class Container:
         message = termination_message(
             self.spec.get("terminationMessagePolicy", "File"),
             ended,
-            _head(self._folder / "termination-log", MESSAGE_LIMIT),
+            _head(termination_log(self._folder), MESSAGE_LIMIT),
             _tail(self._log(self.facts.restart_count), LOG_LIMIT),
         )
         began = self.facts.state["running"]["startedAt"]
@@ -283,46 +267,6 @@ class Container:
         except TimeoutError:
             pass
 
-    # --- what it is started with -------------------------------------------------------------------------------------
-
-    async def _prepare(self) -> tuple[list[str], dict[str, str], str]:
-        """Command line, environment and working folder. Raises NotYetError."""
-        image = self._around.images.get(_plain(self.spec["image"]))
-        if image is None:
-            if self.spec.get("imagePullPolicy") == "Never":
-                message = f'Container image "{self.spec["image"]}" is not present with pull policy of Never'
-                raise NotYetError("ErrImageNeverPull", message)
-            message = f'failed to pull image "{self.spec["image"]}": this node has no such image'
-            raise NotYetError("ErrImagePull", message)
-        home = self._folder / "home"
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        volumes = self._around.volumes()
-        table = paths.mounts(self.spec, volumes, str(self._folder / "termination-log"))
-        for mount in self.spec.get("volumeMounts", []):
-            if mount.get("subPath"):
-                Path(table[mount["mountPath"].rstrip("/") or "/"]).parent.mkdir(parents=True, exist_ok=True)
-        rewrite = self._rewrite = paths.rewriter(table)
-        base = {
-            **self._around.base_env,
-            "PATH": os.pathsep.join([*image.path, self._around.base_env["PATH"]]),
-            "HOME": str(home),
-            "HOSTNAME": self._around.pod["spec"].get("hostname") or self._around.pod["metadata"]["name"],
-            **image.env,
-        }
-        try:
-            env = await environment(self._around.pod, self.spec, base, self._around.ip, self._around.lookup, rewrite)
-        except ConfigError as error:
-            raise NotYetError("CreateContainerConfigError", str(error)) from error
-        except (ApiError, *UNREACHABLE) as error:
-            raise NotYetError("CreateContainerConfigError", f"the API server did not answer: {error}") from error
-        env[MARK] = self._mark
-        argv = paths.command(self.spec, image.entrypoint, env, rewrite)
-        folder = self.spec.get("workingDir")
-        return argv, env, rewrite(folder) if folder else str(home)
-
-    def _ports(self) -> dict[str, int]:
-        return {port["name"]: port["containerPort"] for port in self.spec.get("ports", []) if "name" in port}
-
     # --- probes and hooks --------------------------------------------------------------------------------------------
 
     async def _probe(self) -> None:
@@ -347,7 +291,8 @@ class Container:
 
     async def _observe(self, probe: Mapping[str, Any], kind: str, *, until_healthy: bool = False) -> bool:
         """Ask again and again and act on verdicts; returns only for a startup probe, or after killing."""
-        assert self._target is not None
+        if self._target is None:
+            return True
         verdict = Verdict.of(probe)
         await asyncio.sleep(probe.get("initialDelaySeconds", 0))
         while True:
@@ -400,10 +345,6 @@ class Container:
         saved = _Saved(facts=self.facts, process=self._record)
         write_private(self._folder / "facts.json", saved.model_dump_json().encode())
         self._around.changed()
-
-
-def _plain(image: str) -> str:
-    return image.removeprefix("docker.io/")
 
 
 def _head(path: Path, limit: int) -> bytes:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ..kubeapi import STRATEGIC, UNREACHABLE, ApiError, KubeApi, Object
 from ..state import Image
-from .container import Container, Surroundings
+from .container import Container
 from .downward import HOST_IP
 from .events import Events
+from .launch import Surroundings
 from .references import Kind, References
 from .status import Facts, Role, pod_status, timestamp
 from .volumes import MountError, Volumes, data_of
@@ -267,9 +268,11 @@ class Pod:
                 await self._node.api.request(method, path, body, content_type=content)
                 return
             except ApiError as error:
-                if error.code in (404, 409):  # gone, or another Pod of the same name by now
-                    return
+                if error.code == 404 or (error.code == 409 and "UID" in str(error)):
+                    return  # gone, or another Pod has its name by now
                 log.warning("%s %s: %s", method, path, error)
+                if error.code in (400, 422):  # it will not be taken the next time either
+                    return
             except UNREACHABLE as error:
                 log.warning("%s %s: %s", method, path, error or type(error).__name__)
             await asyncio.sleep(pause)

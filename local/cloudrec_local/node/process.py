@@ -62,8 +62,8 @@ class ContainerProcess:
     async def wait(self) -> int | None:
         """Wait for the end, end what it left behind, and give its return code; None for an adopted one's."""
         await _ended(self.record)
+        self.signal_group(signal.SIGKILL)  # before its number is given back
         code = self._child.wait() if self._child is not None else None
-        self.signal_group(signal.SIGKILL)
         sweep(lambda env: env.get(MARK) == self._mark)
         return code
 

@@ -235,7 +235,7 @@ def _recording(report: Report, phase: Phase) -> tuple[Fact, ...]:
             return (Fact(kind, "True", Reason(told.reason), told.message),)
         return (Fact(kind, "True", Reason.RECORDING, "media is being recorded"),)
     if phase is Phase.IDLE:
-        return (Fact(kind, "False", Reason.NOBODY_IN_ROOM, "nobody who may publish is in the room"),)
+        return (Fact(kind, "False", Reason.NO_MEDIA, "in the room; there is nothing to record yet"),)
     if phase is Phase.STARTING:
         return (Fact(kind, "False", Reason.NOT_STARTED, "the robot is not in the room yet"),)
     if phase.terminal and not report.ready and not report.files:
@@ -247,14 +247,16 @@ def _uploaded(report: Report, phase: Phase, failure: Failure | None) -> tuple[Fa
     kind = ConditionType.UPLOADED
     if phase in (Phase.COMPLETED, Phase.FAILED):
         if report.uploaded and not report.missing:
-            return (Fact(kind, "True", Reason.UPLOADED, f"{len(report.files)} playlists and all their segments"),)
+            held = f"{len(report.files)} playlists and all their segments" if report.files else "nothing was recorded"
+            return (Fact(kind, "True", Reason.UPLOADED, held),)
         if failure is not None and failure.reason is Reason.UPLOAD_FAILED:
             return (Fact(kind, "False", Reason.UPLOAD_FAILED, failure.message),)
         told = _told(report, BUCKET_REASONS)
         if told is not None:
             return (Fact(kind, "False", Reason(told.reason), told.message),)
         if report.ready or report.files:
-            return (Fact(kind, "False", Reason.UPLOAD_FAILED, "not everything is in the bucket"),)
+            cut = "cut off: what was recorded last may not be in the bucket, and the playlists have no end"
+            return (Fact(kind, "False", Reason.UPLOAD_FAILED, cut),)
         return (Fact(kind, "False", Reason.NOT_STARTED, "nothing was recorded"),)
     told = _told(report, BUCKET_REASONS)
     if told is not None:

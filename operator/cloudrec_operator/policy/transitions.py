@@ -20,7 +20,7 @@ ORDINARY = frozenset(
         Reason.POD_STARTING,
         Reason.READY,
         Reason.NOT_STARTED,
-        Reason.NOBODY_IN_ROOM,
+        Reason.NO_MEDIA,
         Reason.RECORDING,
         Reason.STOPPED,
         Reason.BUCKET_CHECKED,
@@ -32,7 +32,7 @@ ORDINARY = frozenset(
 
 PHASES = {
     Phase.STARTING: "the recorder Pod was made",
-    Phase.IDLE: "in the room; nobody who may publish is there",
+    Phase.IDLE: "in the room; there is nothing to record yet",
     Phase.RECORDING: "recording",
     Phase.STOPPING: "leaving the room",
     Phase.FINALIZING: "the recorder has ended; the rest is being uploaded",

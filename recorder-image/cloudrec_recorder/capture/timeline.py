@@ -2,7 +2,8 @@
 
 A stream's RTP time is mapped to its publisher's NTP clock by sender reports (median of the last nine), and the
 publisher's clock to ours by one offset per participant (the least of arrival - ntp), shared by all its tracks so that
-lip sync stays what the publisher made it. Before the first report the least of (arrival - RTP time) stands in.
+lip sync stays what the publisher made it. Before the first report the least of (arrival - RTP time) stands in,
+and it is what a first report is checked against.
 Publishers' clocks are not trusted: only differences of them are ever used.
 """
 
@@ -149,7 +150,15 @@ class TrackTimeline:
             self._second_odd_report(arrival, corrected, offset, odd)
 
     def _first_report(self, arrival: float, corrected: float, offset: float) -> None:
+        """Take it only when what has arrived agrees: a busy publisher's first report may be far off. One that does not
+        agree counts once the next says the same."""
         mapping = self._participant.mapping
+        placed = offset + (arrival - corrected if mapping is None else mapping)
+        agrees = self._arrivals.value is None or abs(placed - self._arrivals.value) <= OUTLIER_SECONDS
+        if not agrees and (self._odd is None or abs(offset - self._odd) > OUTLIER_SECONDS):
+            self._odd = offset
+            return
+        self._odd = None
         # one report alone may not move the whole participant back
         if mapping is None or arrival - corrected > mapping - OUTLIER_SECONDS:
             self._participant.add(arrival, corrected)

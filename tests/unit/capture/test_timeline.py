@@ -124,6 +124,29 @@ def test_a_lone_odd_report_is_ignored() -> None:
     assert not any(stepped for _, _, stepped in simulate(publisher, 60, at_second=glitch))
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_first_report_that_is_far_off_is_not_believed(known: bool) -> None:
+    """A publisher under load: its first report is half a second off, all later ones are right."""
+    participant = ParticipantClock()
+    if known:
+        participant.add(TRUE_START + DELAY, Publisher().ntp(TRUE_START))
+    publisher, rng = Publisher(), random.Random(1)
+    timeline = TrackTimeline(48_000, participant, audio=True)
+    errors, steps = [], 0
+    for index in range(1000):
+        now = TRUE_START + index * 0.02
+        if index in (50, 200, 350, 500):
+            wrong = 0.48 if index == 50 else 0.0
+            timeline.sender_report(publisher.arrival(now, rng), publisher.ntp(now) - wrong, publisher.rtp(now, 48_000))
+        arrival = publisher.arrival(now, rng)
+        placed, stepped = timeline.place(arrival, timeline.observe(arrival, publisher.rtp(now, 48_000)), may_step=True)
+        errors.append(placed - now - DELAY)
+        steps += stepped
+    assert steps == 0
+    assert max(map(abs, errors)) < 0.05
+    assert timeline.anchored
+
+
 def test_both_tracks_of_a_participant_stay_in_step() -> None:
     publisher, participant = Publisher(12, 100), ParticipantClock()
     video = ((now, 0, time) for now, time, _ in simulate(publisher, 60, participant=participant))

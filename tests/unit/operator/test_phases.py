@@ -159,7 +159,7 @@ def test_notices_do_not_end_a_recording() -> None:
     judged = judge({**BUSY, "conditions": told(Reason.STREAMS_WAITING)}, pod())
     assert reason(judged, ConditionType.RECORDING) == ("True", Reason.STREAMS_WAITING)
     assert reason(judge(BUSY, pod()), ConditionType.RECORDING) == ("True", Reason.RECORDING)
-    assert reason(judge(IDLE, pod()), ConditionType.RECORDING) == ("False", Reason.NOBODY_IN_ROOM)
+    assert reason(judge(IDLE, pod()), ConditionType.RECORDING) == ("False", Reason.NO_MEDIA)
 
 
 def test_a_good_end_says_so_in_every_condition() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from cloudrec_recorder.journal import Journal
 from cloudrec_recorder.media import AccessUnit, TrackKey
 from cloudrec_recorder.segments.disk import Disk
 from cloudrec_recorder.segments.files import Output, SegmentSettings
+from tests.analysis.ffprobe import FFprobeMissing
 
 RATE = 48_000
 EPOCH_MS = 1_700_000_000_000
@@ -154,7 +156,10 @@ def decoded_audio(data: bytes, folder: Path) -> tuple[float, np.ndarray]:
 
 def ffprobe(path: Path, *arguments: str) -> dict[str, list[dict[str, str]]]:
     """What ffprobe reads; it must have nothing to warn of. Decodes every picture too."""
-    command = ["ffprobe", "-v", "warning", "-of", "json", *arguments, str(path)]
+    program = shutil.which("ffprobe")
+    if program is None:
+        raise FFprobeMissing
+    command = [program, "-v", "warning", "-of", "json", *arguments, str(path)]
     done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert done.stderr.decode() == ""
     return json.loads(done.stdout)

@@ -20,8 +20,6 @@ from cloudrec_recorder.segments.segmenter import Segmenter
 from tests.unit.segments import samples
 from tests.unit.segments.samples import AUDIO, EPOCH_MS, VIDEO, demuxed
 
-needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe (Debian: ffmpeg) is not installed")
-
 
 class Bench:
     """A segmenter on a real disk, with a clock that is set by hand."""
@@ -317,7 +315,6 @@ def test_losses_are_added_up(bench: Bench) -> None:
     assert bench.segmenter.lost_seconds == {AUDIO: 0.75}
 
 
-@needs_ffprobe
 def test_ffprobe_has_nothing_to_say_about_files_and_whole(bench: Bench, tmp_path: Path) -> None:
     units = samples.video_units(keyframes_every(200, 30)) + samples.audio_units(
         samples.opus(samples.beeps(6.6, [1.0, 3.0]))
