@@ -20,6 +20,7 @@ SLEW_PER_SECOND = 0.002
 AUDIO_LEAVE_SECONDS = 0.03
 AUDIO_SETTLED_SECONDS = 0.005
 STEP_SECONDS = 0.08
+EARLY_SECONDS = 0.2
 AHEAD_SECONDS = 1.5
 BEHIND_SECONDS = 10.0
 REPORT_NEAR_SECONDS = 15.0
@@ -123,8 +124,7 @@ class TrackTimeline:
         extended = timestamp if self._extended is None else extend(self._extended, timestamp, 32)
         self._extended = extended
         self._arrived = arrival
-        if self._median is None:
-            self._arrivals.add(arrival, arrival - extended / self._rate)
+        self._arrivals.add(arrival, arrival - extended / self._rate)
         return extended
 
     def sender_report(self, arrival: float, ntp: float, timestamp: int) -> None:
@@ -161,12 +161,19 @@ class TrackTimeline:
         self._odd = None
         # one report alone may not move the whole participant back
         if mapping is None or arrival - corrected > mapping - OUTLIER_SECONDS:
-            self._participant.add(arrival, corrected)
+            self._add_to_participant(arrival, corrected, offset)
         self._offsets.append(offset)
         self._median = offset
 
+    def _add_to_participant(self, arrival: float, corrected: float, offset: float) -> None:
+        """Media servers send reports on with NTP and RTP time carried forward; at times too far, so that a report
+        comes long before the media that it speaks of. Such a one says nothing about the participant's clock."""
+        least = self._arrivals.value
+        if least is None or arrival - corrected >= least - offset - EARLY_SECONDS:
+            self._participant.add(arrival, corrected)
+
     def _take(self, arrival: float, corrected: float, offset: float) -> None:
-        self._participant.add(arrival, corrected)
+        self._add_to_participant(arrival, corrected, offset)
         self._offsets.append(offset)
         self._median = median(self._offsets)
 

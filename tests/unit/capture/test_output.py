@@ -95,14 +95,14 @@ def test_what_was_held_before_a_jump_is_placed_by_its_own_time_base() -> None:
 def test_a_video_step_waits_for_a_keyframe_and_asks_for_one() -> None:
     stage = Stage()
     for index in range(160):
-        stage.frame(index, key=index == 0, delay=0.5)
+        stage.frame(index, key=index == 0, delay=0.15)
     assert stage.sink.units
     for at in (160 / 30, 161 / 30):  # the first alone disagrees with what arrived
         stage.output.sender_report(10 + at, 1000 + at, round(at * 90_000))
-    stage.frame(160, delay=0.5)
+    stage.frame(160, delay=0.15)
     assert stage.asked == 1
     assert stage.sink.units[-1].source == 1
-    stage.frame(161, key=True, delay=0.5)
+    stage.frame(161, key=True, delay=0.15)
     assert stage.sink.units[-1].source == 2
     assert stage.sink.times[-1] == pytest.approx(10 + 161 / 30)
 
@@ -110,10 +110,10 @@ def test_a_video_step_waits_for_a_keyframe_and_asks_for_one() -> None:
 def test_audio_steps_at_once() -> None:
     stage = Stage(AUDIO)
     for index in range(160):
-        stage.frame(index, key=True, delay=0.5)
+        stage.frame(index, key=True, delay=0.15)
     for at in (160 / 30, 161 / 30):  # the first alone disagrees with what arrived
         stage.output.sender_report(10 + at, 1000 + at, round(at * 90_000))
-    stage.frame(160, key=True, delay=0.5)
+    stage.frame(160, key=True, delay=0.15)
     assert stage.sink.units[-1].source == 2
 
 

@@ -147,6 +147,24 @@ def test_a_first_report_that_is_far_off_is_not_believed(known: bool) -> None:
     assert timeline.anchored
 
 
+@pytest.mark.parametrize("early", [150, 300])
+def test_a_report_carried_forward_too_far_moves_nothing(early: int) -> None:
+    """NTP and RTP time of one report agree, but lie 1.2 s after its arrival."""
+    publisher, rng = Publisher(), random.Random(1)
+    timeline = TrackTimeline(90_000, ParticipantClock(), audio=False)
+    errors = []
+    for index in range(600):
+        now = TRUE_START + index / 30
+        if index in (50, 150, 300, 400):
+            told = now + (1.2 if index == early else 0.0)
+            arrival = publisher.arrival(now, rng)
+            timeline.sender_report(arrival, publisher.ntp(told), publisher.rtp(told, 90_000))
+        arrival = publisher.arrival(now, rng)
+        placed, _ = timeline.place(arrival, timeline.observe(arrival, publisher.rtp(now, 90_000)), may_step=True)
+        errors.append(placed - now - DELAY)
+    assert max(map(abs, errors)) < 0.05
+
+
 def test_both_tracks_of_a_participant_stay_in_step() -> None:
     publisher, participant = Publisher(12, 100), ParticipantClock()
     video = ((now, 0, time) for now, time, _ in simulate(publisher, 60, participant=participant))
@@ -179,9 +197,8 @@ def test_a_step_waits_for_a_frame_that_may_take_it() -> None:
     first, _ = timeline.place(1.5, extended, may_step=True)
     assert first == 1.5  # half a second of start-up delay
     timeline.sender_report(1.6, 50.0 + 0.1, 9000)
-    timeline.sender_report(4.1, 50.0 + 3.0, 270_000)
     extended = timeline.observe(4.1, 270_000)
-    timeline.observe(2.0, 90_000)
+    timeline.sender_report(4.1, 50.0 + 3.0, 270_000)
     assert timeline.step_due
     waited, stepped = timeline.place(4.1, extended, may_step=False)
     assert (waited, stepped) == (4.5, False)
