@@ -128,13 +128,17 @@ async def _demo(console: Console, status: StackStatus, seconds: int, out: Path) 
     async with SyntheticUsers(server, ROOM, plan) as users:
         await users.published()
         console.print(f"[bold]3. Record[/]  kubectl apply -f {_short(manifest)}")
-        await asyncio.to_thread(kubectl, "apply", "-f", str(manifest))
-        objects = await asyncio.to_thread(objects_of, kubernetes.kubeconfig, "default", recording)
-        await _watch(console, kubectl, recording, objects, seconds)
-        console.print(f"[bold]4. Stop[/]  kubectl patch crec {recording} … desiredState: Stopped")
-        patch = '{"spec":{"desiredState":"Stopped"}}'
-        await asyncio.to_thread(kubectl, "patch", "crec", recording, "--type", "merge", "-p", patch)
-        final = await _ended(kubectl, recording)
+        try:
+            await asyncio.to_thread(kubectl, "apply", "-f", str(manifest))
+            objects = await asyncio.to_thread(objects_of, kubernetes.kubeconfig, "default", recording)
+            await _watch(console, kubectl, recording, objects, seconds)
+            console.print(f"[bold]4. Stop[/]  kubectl patch crec {recording} … desiredState: Stopped")
+            patch = '{"spec":{"desiredState":"Stopped"}}'
+            await asyncio.to_thread(kubectl, "patch", "crec", recording, "--type", "merge", "-p", patch)
+            final = await _ended(kubectl, recording)
+        except BaseException:  # Ctrl-C too: a recording of ours must not go on in a stack that was there before
+            kubectl("delete", "crec", recording, "--wait=false", "--ignore-not-found", check=False)
+            raise
         await users.stop()
     console.print(f"[bold]5. Check[/]  every file, decoded and looked into, from {objects.where}")
     await asyncio.to_thread(download, objects, out)
