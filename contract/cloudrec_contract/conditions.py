@@ -31,6 +31,12 @@ class Reason(StrEnum):
     LIVEKIT_UNREACHABLE = "LiveKitUnreachable"
     MEDIA_UNREACHABLE = "MediaUnreachable"
     TOKEN_REFUSED = "TokenRefused"
+    REMOVED_BY_API = "RemovedByApi"
+    ROOM_DELETED = "RoomDeleted"
+    REMOVED_BY_SERVER = "RemovedByServer"
+    ROOM_CLOSED = "RoomClosed"
+    REJOIN_TIMEOUT = "RejoinTimeout"
+    REPEATED_ENTRY = "RepeatedEntry"
 
     # Recording
     NOT_STARTED = "NotStarted"
@@ -39,6 +45,9 @@ class Reason(StrEnum):
     RECORDING = "Recording"
     STREAMS_WAITING = "StreamsWaiting"
     CODEC_UNSUPPORTED = "CodecUnsupported"
+    NAME_TOO_LONG = "NameTooLong"
+    TRANSCODED = "Transcoded"
+    TRANSCODE_OVERLOAD = "TranscodeOverload"
     SLOW_DISK = "SlowDisk"
     SPOOL_FAILED = "SpoolFailed"
     TASK_MISSING = "TaskMissing"

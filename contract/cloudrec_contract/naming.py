@@ -17,6 +17,11 @@ from cloudrec_contract.resources import RoomType
 FileMedia = Literal["main", "aux"]
 FileKind = Literal["audio", "video", "audio_video"]
 
+ATTEMPTS_MAX = 16
+"""Of one task: `index` is below."""
+NAME_BYTES = 255
+"""Of a file's name, on every file system (NAME_MAX)."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TS_NAME = re.compile(r"^(?P<base>.+)_(?P<utc>\d{17})\.ts$")
 
@@ -79,6 +84,11 @@ class FileNames:
         """`start_ms`: the segment's first sample, ms since the Unix epoch."""
         return f"{self.single(user_id, media, kind)}_{utc_stamp(start_ms)}.ts"
 
+    def longest_user_id(self, media: FileMedia, kind: FileKind) -> int:
+        """Bytes of UTF-8 of the longest user id whose segments can be named; below 1 when no user's can."""
+        encoded = NAME_BYTES - len(self.segment("", media, kind, 0))
+        return encoded // 4 * 3
+
     def mixed_playlist(self) -> str:
         return f"{self._head}.m3u8"
 
@@ -135,6 +145,13 @@ def parse_single(name: str) -> ParsedName:
 def key_prefix(prefix: Sequence[str], task_id: str) -> str:
     """`<prefix>/<taskid>/`, above every file of a task in its bucket."""
     return "/".join((*prefix, task_id)) + "/"
+
+
+def room_fault(sdk_app_id: int, room_id: str, room_type: RoomType) -> str:
+    """Why no user's file could be named in this room, whichever the attempt; empty when it can."""
+    if FileNames(sdk_app_id, room_id, room_type, ATTEMPTS_MAX - 1).longest_user_id("main", "audio_video") > 0:
+        return ""
+    return f"is too long: a user's file would have a name of more than {NAME_BYTES} bytes"
 
 
 # --- Kubernetes -----------------------------------------------------------------------------------------------------

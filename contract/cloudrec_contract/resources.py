@@ -36,16 +36,20 @@ def frozen(*fields: str) -> tuple[tuple[str, str], ...]:
     )
 
 
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""A name that Kubernetes gives an object (RFC 1123 subdomain); it becomes part of a path at the API server."""
+
+
 class SecretRef(Model):
     """A Secret in the namespace of the resource that names it."""
 
-    name: str = Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    name: ObjectName
 
 
 class AppRef(Model):
     """A RecordingApp in the same namespace."""
 
-    name: str = Field(min_length=1, max_length=253)
+    name: ObjectName
 
 
 # --- RecordingApp ---------------------------------------------------------------------------------------------------
@@ -203,6 +207,9 @@ class OutputFormat(StrEnum):
 
 class Output(Model):
     formats: list[OutputFormat] = Field([OutputFormat.HLS], min_length=1, max_length=1)
+    merge_audio_video: bool = Field(
+        False, description="one playlist with sound and picture for each user's main and aux, instead of one for each"
+    )
 
 
 Prefix = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -305,12 +312,13 @@ class Condition(Lenient):
 
 
 class RecordedFile(Lenient):
-    """A playlist; its name follows from these and the attempt's index (`naming.playlist_name`)."""
+    """A playlist; its name follows from these and the attempt's index (`naming.FileNames.playlist`)."""
 
     user_id: str
     media: Literal["main", "aux"]
     kind: Literal["audio", "video", "audio_video"]
     begin_time_stamp: int = Field(description="ms since the Unix epoch of the first sample")
+    transcoded: bool = Field(False, description="the publisher's video was no H.264")
 
 
 class EventFact(Lenient):

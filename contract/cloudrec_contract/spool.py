@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from cloudrec_contract.model import Lenient
-from cloudrec_contract.naming import FileNames, robot_identity
+from cloudrec_contract.naming import NAME_BYTES, FileNames, robot_identity
 from cloudrec_contract.resources import DesiredState, Mode, ReportState, Room, Streams
 
 TASK = "task.json"
@@ -40,6 +40,7 @@ class Task(Lenient):
     desired_state: DesiredState = DesiredState.RUNNING
     max_idle_seconds: int = 30
     streams: Streams = Streams()
+    merge_audio_video: bool = Field(False, description="one playlist with both for each (user, media)")
     segment_seconds: float = Field(10.0, gt=0)
 
     @property
@@ -51,8 +52,23 @@ class Task(Lenient):
         return robot_identity(self.robot_user_id, self.index)
 
 
+MESSAGE_MAX = 1024
+"""Characters of a message; what is beyond is cut off."""
+
+# The journal's reader trusts its writer with nothing: every value has bounds in which all that follows can be computed.
+_TIME_MAX = 4_102_444_800_000  # the year 2100
+_DURATION_MAX = 31 * 86_400
+_SIZE_MAX = 2**53
+
+Time = Annotated[int, Field(ge=0, le=_TIME_MAX, description="ms since the Unix epoch")]
+Message = Annotated[str, AfterValidator(lambda text: text[:MESSAGE_MAX])]
+Name = Annotated[str, Field(max_length=NAME_BYTES)]
+UserId = Annotated[str, Field(max_length=1024)]
+ReasonName = Annotated[str, Field(max_length=64)]
+
+
 class Record(Lenient):
-    ts: int = Field(description="ms since the Unix epoch")
+    ts: Time
 
 
 class JoinedRecord(Record):
@@ -68,8 +84,8 @@ class ConditionRecord(Record):
     """`status` False clears what was said under this reason."""
 
     type: Literal["condition"] = "condition"
-    reason: str
-    message: str = ""
+    reason: ReasonName = Field(min_length=1)
+    message: Message = ""
     status: bool = True
 
 
@@ -77,36 +93,45 @@ class TrackRecord(Record):
     """First media of a (user, media, kind); `track` is the playlist's name."""
 
     type: Literal["track"] = "track"
-    track: str
-    user_id: str
+    track: Name
+    user_id: UserId
     media: Literal["main", "aux"]
     kind: Literal["audio", "video", "audio_video"]
-    codec: str
-    begin_time_stamp: int
-    width: int = 0
-    height: int = 0
-    sample_rate: int = 0
-    channels: int = 0
+    codec: str = Field(max_length=32)
+    begin_time_stamp: Time
+    width: int = Field(0, ge=0, le=65535)
+    height: int = Field(0, ge=0, le=65535)
+    sample_rate: int = Field(0, ge=0, le=768_000)
+    channels: int = Field(0, ge=0, le=255)
+    transcoded: bool = Field(False, description="the publisher's codec was another; `codec` is what the file holds")
 
 
 class SegmentRecord(Record):
     """A closed segment at `media/<file>`: `start` in ms since the Unix epoch, `duration` in s, `bytes` its size."""
 
     type: Literal["segment"] = "segment"
-    track: str
-    file: str
-    start: float
-    duration: float = Field(ge=0)
-    bytes: int = Field(ge=0)
+    track: Name
+    file: Name
+    start: float = Field(ge=0, le=_TIME_MAX, allow_inf_nan=False)
+    duration: float = Field(ge=0, le=_DURATION_MAX, allow_inf_nan=False)
+    bytes: int = Field(ge=0, le=_SIZE_MAX)
     discontinuity: bool = False
+
+
+class ClockRecord(Record):
+    """By how many ms a publisher's clock was behind ours, as last known: attempts on two nodes can be aligned by it."""
+
+    type: Literal["clock"] = "clock"
+    user_id: UserId
+    offset: float = Field(ge=-_TIME_MAX, le=_TIME_MAX, allow_inf_nan=False)
 
 
 class LeftRecord(Record):
     """The robot left the room; `leaveCode` as in event 302."""
 
     type: Literal["left"] = "left"
-    leave_code: int
-    message: str = ""
+    leave_code: int = Field(ge=0, le=999)
+    message: Message = ""
 
 
 class EndRecord(Record):
@@ -114,12 +139,12 @@ class EndRecord(Record):
 
     type: Literal["end"] = "end"
     failed: bool = False
-    reason: str = ""
-    message: str = ""
+    reason: ReasonName = ""
+    message: Message = ""
 
 
 JournalRecord = Annotated[
-    JoinedRecord | StateRecord | ConditionRecord | TrackRecord | SegmentRecord | LeftRecord | EndRecord,
+    JoinedRecord | StateRecord | ConditionRecord | TrackRecord | SegmentRecord | ClockRecord | LeftRecord | EndRecord,
     Field(discriminator="type"),
 ]
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudrec_contract.naming import (
+    NAME_BYTES,
     FileKind,
     FileMedia,
     FileNames,
@@ -18,6 +19,7 @@ from cloudrec_contract.naming import (
     parse_utc_stamp,
     pod_name,
     robot_identity,
+    room_fault,
     room_token,
     utc_stamp,
 )
@@ -177,6 +179,30 @@ def test_names_can_be_taken_apart(
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError):
         parse_single(name)
+
+
+@given(
+    room=st.text(min_size=1, max_size=40),
+    index=st.integers(0, 15),
+    media=st.sampled_from(["main", "aux"]),
+    kind=st.sampled_from(["audio", "audio_video"]),
+)
+def test_the_longest_user_id_has_a_name_and_a_longer_one_has_none(
+    room: str, index: int, media: FileMedia, kind: FileKind
+) -> None:
+    names = FileNames(1400123456, room, RoomType.STRING, index)
+    longest = names.longest_user_id(media, kind)
+    if longest > 0:
+        assert len(names.segment("x" * longest, media, kind, 0)) <= NAME_BYTES
+        assert len(names.playlist("x" * longest, media, kind)) <= NAME_BYTES
+    assert len(names.segment("x" * (max(longest, 0) + 1), media, kind, 0)) > NAME_BYTES
+
+
+def test_a_room_in_which_nothing_can_be_named() -> None:
+    assert not room_fault(4294967295, "4294967295", RoomType.NUMBER)
+    assert not room_fault(1400123456, "0b9d2c4e-0000-4000-8000-000000000001", RoomType.STRING)
+    assert not room_fault(1400123456, "r" * 127, RoomType.STRING)
+    assert "255 bytes" in room_fault(1400123456, "房" * 50, RoomType.STRING)
 
 
 def test_kubernetes_names() -> None:

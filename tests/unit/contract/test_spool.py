@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from cloudrec_contract.resources import DesiredState, ReportState, Room, RoomType
 from cloudrec_contract.secret import Secret
 from cloudrec_contract.spool import (
+    MESSAGE_MAX,
+    ClockRecord,
     ConditionRecord,
     EndRecord,
     JoinedRecord,
@@ -42,6 +44,7 @@ RECORDS: list[JournalRecord] = [
         height=360,
     ),
     SegmentRecord(ts=6, track="t.m3u8", file="t_1.ts", start=1622186279144.25, duration=10.02, bytes=7),
+    ClockRecord(ts=7, user_id="alice", offset=-12.5),
     LeftRecord(ts=7, leave_code=99, message="idle"),
     EndRecord(ts=8, failed=True, reason="TokenRefused", message="expired"),
 ]
@@ -70,6 +73,7 @@ def test_names_on_the_wire_are_camel_case() -> None:
         "height": 360,
         "sampleRate": 0,
         "channels": 0,
+        "transcoded": False,
     }
 
 
@@ -83,6 +87,39 @@ def test_a_newer_recorders_fields_are_ignored_but_not_its_types() -> None:
 def test_damaged_lines_are_refused(line: bytes) -> None:
     with pytest.raises(ValidationError):
         decode_record(line)
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "value"),
+    [
+        (5, "start", "NaN"),
+        (5, "start", "1e30"),
+        (5, "start", "-1"),
+        (5, "duration", "1e999"),
+        (5, "duration", "1e12"),
+        (5, "bytes", "9223372036854775808"),
+        (5, "ts", "9223372036854775808"),
+        (5, "file", '"' + "x" * 256 + '"'),
+        (4, "beginTimeStamp", "253402300800000"),
+        (4, "width", "-1"),
+        (4, "height", "4294967296"),
+        (4, "userId", '"' + "x" * 1025 + '"'),
+        (6, "offset", "Infinity"),
+        (7, "leaveCode", "9223372036854775808"),
+        (2, "reason", '""'),
+    ],
+)
+def test_values_that_cannot_be_are_refused(record: int, field: str, value: str) -> None:
+    fields = json.loads(encode_record(RECORDS[record]))
+    line = json.dumps({**fields, field: 0}).replace(f'"{field}": 0', f'"{field}": {value}')
+    with pytest.raises(ValidationError):
+        decode_record(line.encode())
+
+
+def test_a_long_message_is_cut_off_and_not_refused() -> None:
+    made = EndRecord(ts=1, failed=True, reason="RecorderFailed", message="x" * 5000)
+    assert len(made.message) == MESSAGE_MAX
+    assert decode_record(encode_record(made)) == made
 
 
 def test_tasks() -> None:
