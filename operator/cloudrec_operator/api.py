@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
@@ -129,13 +130,13 @@ class Api:
         return await self._requests.request("GET", _recording(namespace, name))
 
     async def app(self, namespace: str, name: str) -> Object:
-        return await self._requests.request("GET", f"{CLOUDREC}/namespaces/{namespace}/{APPS}/{name}")
+        return await self._requests.request("GET", _path(CLOUDREC, namespace, APPS, name))
 
     async def pod(self, namespace: str, name: str) -> Object:
-        return await self._requests.request("GET", f"{CORE}/namespaces/{namespace}/pods/{name}")
+        return await self._requests.request("GET", _path(CORE, namespace, "pods", name))
 
     async def secret(self, namespace: str, name: str) -> Object:
-        return await self._requests.request("GET", f"{CORE}/namespaces/{namespace}/secrets/{name}")
+        return await self._requests.request("GET", _path(CORE, namespace, "secrets", name))
 
     async def set_finalizers(self, recording: Object, finalizers: list[str]) -> Object:
         """Replace the finalizers of what was read. Conflict when it has changed since."""
@@ -172,15 +173,17 @@ class Api:
             body={"preconditions": {"uid": uid}, "propagationPolicy": "Background"},
         )
 
-    async def create(self, path: str, body: Object) -> Object:
-        """Create `body` in the collection at `path`. Conflict when it is there already."""
-        return await self._requests.request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=body)
+    async def create(self, group: str, namespace: str, plural: str, body: Object) -> Object:
+        """Create `body` in that collection of `group` (CORE, RBAC, …). Conflict when it is there already."""
+        return await self._requests.request(
+            "POST", _path(group, namespace, plural), query={"fieldManager": FIELD_MANAGER}, body=body
+        )
 
     async def apply_secret(self, body: Object) -> Object:
         meta = body["metadata"]
         return await self._requests.request(
             "PATCH",
-            f"{CORE}/namespaces/{meta['namespace']}/secrets/{meta['name']}",
+            _path(CORE, meta["namespace"], "secrets", meta["name"]),
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
             body=body,
             content_type=APPLY,
@@ -191,8 +194,18 @@ class Api:
         body: Object = {"preconditions": {"uid": uid}}
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
-        await self._requests.request("DELETE", f"{CORE}/namespaces/{namespace}/pods/{name}", body=body)
+        await self._requests.request("DELETE", _path(CORE, namespace, "pods", name), body=body)
 
 
 def _recording(namespace: str, name: str) -> str:
-    return f"{CLOUDREC}/namespaces/{namespace}/{RECORDINGS}/{name}"
+    return _path(CLOUDREC, namespace, RECORDINGS, name)
+
+
+def _path(group: str, *parts: str) -> str:
+    """`group`'s path to namespace, plural and name: each stays one segment, whatever a tenant has written into it.
+
+    Raises NotFound for what can be no segment: there is no such object.
+    """
+    if any(part in ("", ".", "..") for part in parts):
+        raise api_error(404, "NotFound", f"no object has such a name: {'/'.join(parts)}")
+    return "/".join((group, "namespaces", *(quote(part, safe="") for part in parts)))

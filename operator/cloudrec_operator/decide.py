@@ -144,6 +144,8 @@ def _with_pod(seen: Observed, attempt: Attempt, pod: Pod | None, settings: Setti
     start_by = deadlines.start(recording, settings)
     looked = seen.app_secret is not None and seen.bucket_secret is not None
     secrets = acceptance.examine_secrets(seen, seen.app.spec) if looked and seen.app and seen.app.spec else None
+    if seen.refused and secrets is None:
+        secrets = acceptance.Verdict(Reason.POD_REFUSED, seen.refused)
     judged = phases.judge(
         attempt, pod, recording.must_stop, phases.Clock(now, phase, since, start_by, give_up_at), secrets
     )

@@ -75,17 +75,20 @@ class Elector:
                 await self._release()
 
     def _settle(self, held: bool | None, started: float) -> None:
-        """`held` None: unknown, so an old lead lasts until it is too old."""
+        """`held` None: unknown, so an old lead lasts until it is too old.
+
+        A lead that had lapsed is lost although the Lease is still ours: what was held back meanwhile must be done.
+        """
+        if self._leading and (held is False or not self.leads()):
+            self._leading = False
+            log.info("no longer leading", extra={"identity": self._identity})
+            self._lost()
         if held:
             self._renewed = started
         if held and not self._leading:
             self._leading = True
             log.info("leading", extra={"identity": self._identity})
             self._gained()
-        elif self._leading and (held is False or not self.leads()):
-            self._leading = False
-            log.info("no longer leading", extra={"identity": self._identity})
-            self._lost()
 
     async def _try(self) -> bool:
         """One attempt to take or renew the Lease. A Conflict (an ApiError) means that another was quicker."""

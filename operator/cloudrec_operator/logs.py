@@ -1,34 +1,17 @@
-"""Logs: one JSON object a line on standard error, with the recording and the task where they are known."""
+"""The operator's logs: the recording and the task in each line where they are known, and little of kopf."""
 
 from __future__ import annotations
 
-import json
 import logging
-from datetime import UTC, datetime
 
-FIELDS = ("recording", "task", "reason", "identity")
+from cloudrec_contract import logs
 
-
-class JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line.update({name: getattr(record, name) for name in FIELDS if hasattr(record, name)})
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+_KOPF_FIELDS = ("settings", "k8s_skip")
 
 
 def configure(level: str) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
+    """Log to standard error from now on."""
+    logs.configure(level, without=_KOPF_FIELDS)
     # kopf tells of each event it has handled; that is ours to say.
     for noisy in ("kopf", "asyncio", "aiohttp"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))

@@ -59,7 +59,8 @@ class Reconciler:
         self._queue = queue
         self._settings = settings
         self._now = now
-        self._expiries: dict[str, datetime] = {}
+        self._expiries: dict[str, tuple[datetime, datetime]] = {}
+        """Of each recording's room token, and when that was read."""
         self._refusals: dict[str, str] = {}
 
     async def work(self) -> None:
@@ -129,7 +130,7 @@ class Reconciler:
                 },
             )
             try:
-                await self._api.create(f"{CORE}/namespaces/{recording.namespace}/events", body)
+                await self._api.create(CORE, recording.namespace, "events", body)
             except ApiError as error:
                 log.warning("event not written: %s", error)
 
@@ -155,6 +156,8 @@ class Reconciler:
         pod = await self._pod(recording, name) if recording.accepted else None
         expires = None
         if recording.accepted and not recording.terminal:
+            if self._slow(recording, pod):
+                self._expiries.pop(recording.uid, None)
             expires = await self._token_expires(recording, name)
         seen = Observed(
             recording,
@@ -177,10 +180,15 @@ class Reconciler:
         life = timedelta(seconds=self._settings.token_seconds)
         if tokens.due(seen.token_expires, seen.now, life) and not recording.must_stop:
             return True
+        return self._slow(recording, seen.pod)
+
+    def _slow(self, recording: Recording, pod: Pod | None) -> bool:
+        """Whether the Pod may be waiting for a Secret that is not there."""
         since = recording.status.phase_since
-        starting = recording.status.phase is Phase.STARTING and since is not None
-        slow = starting and seen.now >= datetime.fromisoformat(since or "") + timedelta(seconds=MOUNT_SECONDS)
-        return bool(slow and seen.pod and seen.pod.recorder.waiting in ("ContainerCreating", "PodInitializing"))
+        if pod is None or recording.status.phase is not Phase.STARTING or since is None:
+            return False
+        late = self._now() >= datetime.fromisoformat(since) + timedelta(seconds=MOUNT_SECONDS)
+        return late and pod.recorder.waiting in ("ContainerCreating", "PodInitializing")
 
     async def _with_sources(self, seen: Observed) -> Observed:
         recording, spec = seen.recording, seen.recording.spec
@@ -223,13 +231,16 @@ class Reconciler:
         return Pod.parse(raw)
 
     async def _token_expires(self, recording: Recording, pod: str) -> datetime | None:
-        known = self._expiries.get(recording.uid)
-        if known is not None:
-            return known
+        """Now and then the Secret itself is looked at: somebody may have deleted it."""
+        known = self._expiries.pop(recording.uid, None)
+        now = self._now()
+        if known is not None and now < known[1] + timedelta(seconds=SAFETY_SECONDS):
+            self._expiries[recording.uid] = known
+            return known[0]
         with suppress(NotFound):
             read = tokens.expiry(await self._api.secret(recording.namespace, tokens.secret_name(pod)), recording)
             if read is not None:
-                self._expiries[recording.uid] = read
+                self._expiries[recording.uid] = (read, now)
             return read
         return None
 
@@ -242,10 +253,7 @@ class Reconciler:
             case plans.EnsureAccess():
                 await self._ensure_access(recording.namespace)
             case plans.WriteToken():
-                written = await self._api.apply_secret(action.manifest)
-                expires = tokens.expiry(written, recording)
-                if expires is not None:
-                    self._expiries[recording.uid] = expires
+                await self._write_token(recording, action)
             case plans.CreatePod():
                 await self._create_pod(key, recording, action)
             case plans.DeletePod():
@@ -275,14 +283,25 @@ class Reconciler:
 
     async def _ensure_access(self, namespace: str) -> None:
         with suppress(Conflict):
-            await self._api.create(f"{CORE}/namespaces/{namespace}/serviceaccounts", access.service_account(namespace))
+            await self._api.create(CORE, namespace, "serviceaccounts", access.service_account(namespace))
         with suppress(Conflict):
-            await self._api.create(f"{RBAC}/namespaces/{namespace}/rolebindings", access.role_binding(namespace))
+            await self._api.create(RBAC, namespace, "rolebindings", access.role_binding(namespace))
+
+    async def _write_token(self, recording: Recording, action: plans.WriteToken) -> None:
+        try:
+            written = await self._api.apply_secret(action.manifest)
+        except Refused as error:
+            self._refusals[recording.uid] = f"the room token's Secret: {error.message}"
+            raise
+        self._refusals.pop(recording.uid, None)
+        expires = tokens.expiry(written, recording)
+        if expires is not None:
+            self._expiries[recording.uid] = (expires, self._now())
 
     async def _create_pod(self, key: Key, recording: Recording, action: plans.CreatePod) -> None:
         name = action.manifest["metadata"]["name"]
         try:
-            made = await self._api.create(f"{CORE}/namespaces/{recording.namespace}/pods", action.manifest)
+            made = await self._api.create(CORE, recording.namespace, "pods", action.manifest)
         except Conflict:
             made = await self._api.pod(recording.namespace, name)
         except Refused as error:

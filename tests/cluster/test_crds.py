@@ -76,6 +76,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (with_bucket(prefix=[".."]), "spec.storage.bucket.prefix[0]"),
     (with_bucket(credentialsSecretRef=None), "credentialsSecretRef"),
     (with_bucket(credentialsSecretRef={"name": "Bad_Name"}), "credentialsSecretRef.name"),
+    ({"appRef": {"name": "../../victim/recordingapps/demo"}}, "spec.appRef.name"),
+    ({"appRef": {"name": ".."}}, "spec.appRef.name"),
+    ({"appRef": {"name": "Demo"}}, "spec.appRef.name"),
     ({"ttlSecondsAfterFinished": -1}, "ttlSecondsAfterFinished"),
     ({"romo": {"id": "1"}}, 'unknown field "spec.romo"'),
 ]
@@ -102,7 +105,7 @@ async def test_defaults(bare_world: World) -> None:
         "desiredState": "Running",
         "maxIdleSeconds": 30,
         "streams": {"kind": "AudioVideo", "media": "Both", "subscribe": {}},
-        "output": {"formats": ["HLS"]},
+        "output": {"formats": ["HLS"], "mergeAudioVideo": False},
         "storage": {"bucket": {**BUCKET, "region": "us-east-1", "prefix": []}},
     }
 

@@ -92,6 +92,24 @@ async def test_nobody_comes(world: World) -> None:
         assert "maxIdleSeconds" in condition(done, "RecorderReady")[2]
 
 
+async def test_an_end_by_the_server_is_completed_with_a_warning(world: World) -> None:
+    async with world.operator():
+        await world.apply(recording("lost"))
+        pod = await world.pod("lost")
+        await world.run_pod(pod["metadata"]["name"])
+        async with world.sidecar(pod) as sidecar:
+            done = {"ready": True, "events": [JOINED], "files": [FILE], "state": "Ended", "uploaded": True}
+            await sidecar.report("lost", **done, leaveCode=100)
+            await world.phase("lost", "Finalizing")
+        await world.end_recorder(pod["metadata"]["name"], phase="Succeeded")
+        ended = await world.phase("lost", "Completed")
+        assert condition(ended, "RecorderReady")[:2] == ("False", "RejoinTimeout")
+        assert "joined again" in condition(ended, "RecorderReady")[2]
+        await world.told("lost", "Completed")
+        types = {event["reason"]: event["type"] for event in await world.events("lost")}
+        assert (types["RejoinTimeout"], types["Completed"]) == ("Warning", "Normal")
+
+
 async def test_stopped_before_anything_could_start(world: World) -> None:
     async with world.operator():
         await world.apply(recording("never", appRef={"name": "unknown"}))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 
 from cloudrec_contract import naming
-from cloudrec_local.kubeapi import APPLY, ApiError, Object
+from cloudrec_local.kubeapi import APPLY, MERGE, ApiError, Object
+from cloudrec_operator import reconciler
+from cloudrec_operator.policy import tokens
 from tests.cluster.operating import (
     BUCKET_KEYS,
     FILE,
@@ -21,6 +24,7 @@ from tests.cluster.operating import (
     eventually,
     recording,
     secret,
+    waiting,
 )
 
 pytestmark = pytest.mark.cluster
@@ -110,16 +114,24 @@ async def test_two_operators_make_one_pod_each_recording(world: World) -> None:
             assert reasons.count("Accepted") == reasons.count("Starting") == 1
 
 
-async def test_a_lost_lead_stops_all_writing_until_it_is_won_back(world: World) -> None:
+async def test_a_lost_lead_stops_all_writing_until_it_is_won_back(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cloudrec_operator.leader")
     async with world.operator():
         await world.apply(recording("first"))
         await world.pod("first")
         lease = await steal(world, seconds=2)
+
+        async def noticed() -> bool:
+            return "no longer leading" in caplog.messages
+
+        await eventually(noticed, "the lead lost")
         await world.apply(recording("second"))
 
         async def back() -> bool:
-            held: Object = (await world.admin.get(LEASE))["spec"]
             second = await world.get("second")
+            held: Object = (await world.admin.get(LEASE))["spec"]
             assert second is not None
             assert held["holderIdentity"] == "op" or "status" not in second, "written without the lead"
             return bool(held["holderIdentity"] == "op")
@@ -180,6 +192,74 @@ async def test_a_refused_pod_is_told_and_tried_again(world: World) -> None:
         assert "quota" in condition(refused, "RecorderReady")[2]
         await world.admin.request("DELETE", f"{path}/none")
         await world.pod("lesson")
+
+
+async def test_a_refused_room_token_is_told_and_tried_again(world: World) -> None:
+    path = f"/api/v1/namespaces/{world.namespace}/resourcequotas"
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "few"},
+        "spec": {"hard": {"secrets": "2"}},
+    }
+    await world.admin.request("POST", path, quota)
+    async with world.operator():
+        await world.apply(recording("lesson"))
+        refused = await world.condition("lesson", "RecorderReady", "False", "PodRefused")
+        assert "the room token's Secret" in condition(refused, "RecorderReady")[2]
+        assert await pods(world) == []
+        await world.admin.request("DELETE", f"{path}/few")
+        await world.pod("lesson")
+
+
+async def test_a_room_token_that_is_gone_before_it_is_mounted_comes_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "MOUNT_SECONDS", 0.5)
+    async with world.operator():
+        await world.apply(recording("lesson"))
+        pod = await world.pod("lesson")
+        name = pod["metadata"]["name"]
+        path = f"/api/v1/namespaces/{world.namespace}/secrets/{tokens.secret_name(name)}"
+        first = await world.admin.get(path)
+        await world.admin.request("DELETE", path)
+        await world.pod_status(name, waiting("ContainerCreating"), waiting("PodInitializing"), "Pending")
+
+        async def again() -> bool:
+            found = await world.admin.get_or_none(path)
+            return found is not None and found["metadata"]["uid"] != first["metadata"]["uid"]
+
+        await eventually(again, "the token's Secret made again")
+
+
+async def test_the_room_token_is_renewed_in_its_secret_and_made_again_when_it_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "SAFETY_SECONDS", 0.3)
+    async with world.operator():
+        await world.apply(recording("lesson"))
+        pod = await world.pod("lesson")
+        name = pod["metadata"]["name"]
+        await world.run_pod(name)
+        async with world.sidecar(pod) as sidecar:
+            await sidecar.report("lesson", **BUSY)
+        await world.phase("lesson", "Recording")
+        path = f"/api/v1/namespaces/{world.namespace}/secrets/{tokens.secret_name(name)}"
+        first = await world.admin.get(path)
+        old: Object = {"data": {"token": "b2xk"}, "metadata": {"annotations": {tokens.EXPIRES: "2026-01-01T00:00:00Z"}}}
+        await world.admin.request("PATCH", path, old, content_type=MERGE)
+
+        async def renewed() -> bool:
+            found = await world.admin.get(path)
+            return bool(found["metadata"]["uid"] == first["metadata"]["uid"] and found["data"] != old["data"])
+
+        await eventually(renewed, "the token renewed")
+        await world.admin.request("DELETE", path)
+
+        async def again() -> bool:
+            return await world.admin.get_or_none(path) is not None
+
+        await eventually(again, "the token's Secret made again")
 
 
 async def test_a_steady_recording_is_not_written(world: World) -> None:

@@ -22,7 +22,7 @@ from tests.unit.uploader.helpers import BEGIN, Recorder, until
 pytestmark = pytest.mark.cluster
 
 NAME = "lesson"
-FILE = {"userId": "alice", "media": "main", "kind": "video", "beginTimeStamp": BEGIN}
+FILE = {"userId": "alice", "media": "main", "kind": "video", "beginTimeStamp": BEGIN, "transcoded": False}
 
 
 class Attempt:
@@ -211,9 +211,7 @@ async def test_a_killed_sidecar_says_the_same_again_and_a_steady_one_says_nothin
     recorder.join()
     track = recorder.track()
     recorder.segment(track)
-    before = await attempt.report(
-        files=[{"userId": "alice", "media": "main", "kind": "video", "beginTimeStamp": BEGIN}]
-    )
+    before = await attempt.report(files=[FILE])
     version = await _version(attempt)
     for _ in range(3):
         recorder.segment(track)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cloudrec_contract.conditions import Reason
+from cloudrec_contract.naming import room_fault
 from cloudrec_contract.resources import CloudRecordingSpec, RecordingAppSpec
 from cloudrec_contract.storage import object_store
 from cloudrec_operator.observed import Observed, SecretData
@@ -43,6 +44,8 @@ def examine(seen: Observed) -> Verdict:
         return Verdict(Reason.APP_NOT_FOUND, f"RecordingApp {spec.app_ref.name} does not exist in this namespace")
     if seen.app.spec is None:
         return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name} is not valid: {seen.app.error}")
+    if fault := room_fault(seen.app.spec.sdk_app_id, spec.room.id, spec.room.type):
+        return Verdict(Reason.INVALID_SPEC, f"room.id {fault}", final=True)
     fine = Verdict(Reason.ACCEPTED, f"RecordingApp {spec.app_ref.name} and all Secrets are there")
     return examine_store(seen, spec, seen.app.spec) or examine_secrets(seen, seen.app.spec) or fine
 

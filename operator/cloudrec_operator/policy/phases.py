@@ -28,18 +28,24 @@ IMAGE_REASONS = frozenset(
 )
 ROOM_REASONS = (Reason.TOKEN_REFUSED, Reason.LIVEKIT_UNREACHABLE, Reason.MEDIA_UNREACHABLE)
 BUCKET_REASONS = (Reason.BUCKET_REFUSED, Reason.BUCKET_UNREACHABLE, Reason.UPLOAD_FAILED)
-NOTICES = (Reason.SLOW_DISK, Reason.CODEC_UNSUPPORTED, Reason.STREAMS_WAITING)
+NEVER = (Reason.CODEC_UNSUPPORTED, Reason.NAME_TOO_LONG)
+"""Somebody is not recorded at all."""
+LACKS = (Reason.SLOW_DISK, Reason.TRANSCODE_OVERLOAD, *NEVER, Reason.STREAMS_WAITING)
+"""Media is missing from the recording, or may be."""
+NOTICES = (*LACKS, Reason.TRANSCODED)
 
 LEAVING = {
-    LeaveCode.NORMAL: "stopped",
-    LeaveCode.REMOVED_BY_API: "the robot was removed from the room",
-    LeaveCode.ROOM_DELETED: "the room was deleted",
-    LeaveCode.REMOVED_BY_SERVER: "the media server removed the robot",
-    LeaveCode.ROOM_CLOSED_BY_SERVER: "the media server closed the room",
-    LeaveCode.IDLE: "nobody who may publish was in the room for maxIdleSeconds",
-    LeaveCode.TIMEOUT: "the room could not be joined again in time",
-    LeaveCode.REPEATED_ENTRY: "another task with the same app, room and robot began",
+    LeaveCode.NORMAL: (Reason.STOPPED, "stopped"),
+    LeaveCode.REMOVED_BY_API: (Reason.REMOVED_BY_API, "the robot was removed from the room"),
+    LeaveCode.ROOM_DELETED: (Reason.ROOM_DELETED, "the room was deleted"),
+    LeaveCode.REMOVED_BY_SERVER: (Reason.REMOVED_BY_SERVER, "the media server removed the robot"),
+    LeaveCode.ROOM_CLOSED_BY_SERVER: (Reason.ROOM_CLOSED, "the media server closed the room"),
+    LeaveCode.IDLE: (Reason.STOPPED, "nobody who may publish was in the room for maxIdleSeconds"),
+    LeaveCode.TIMEOUT: (Reason.REJOIN_TIMEOUT, "the room could not be joined again in time"),
+    LeaveCode.REPEATED_ENTRY: (Reason.REPEATED_ENTRY, "another task with the same app, room and robot began"),
 }
+"""Why the robot left, as RecorderReady says it. None of these is a failure of the task, which is Completed with what
+was recorded; but only a stop and an empty room are ordinary: every other reason is a warning (`transitions.py`)."""
 
 DRAIN_SECONDS = 120.0
 """How long a recorder may stay after all is uploaded, and how long a sidecar may be silent after a recorder that never
@@ -212,7 +218,7 @@ def _ready(report: Report, pod: Pod | None, phase: Phase, failure: Failure | Non
     if failure is not None and failure.reason is not Reason.UPLOAD_FAILED:
         return Fact(kind, "False", failure.reason, failure.message)
     if phase in (Phase.COMPLETED, Phase.FAILED, Phase.FINALIZING, Phase.STOPPING):
-        return Fact(kind, "False", Reason.STOPPED, _why_left(report))
+        return Fact(kind, "False", *_why_left(report))
     told = _told(report, ROOM_REASONS)
     if report.ready and told is None:
         return Fact(kind, "True", Reason.READY, "the robot is in the room and the bucket takes files")
@@ -220,11 +226,11 @@ def _ready(report: Report, pod: Pod | None, phase: Phase, failure: Failure | Non
     return Fact(kind, "False", waiting.reason, waiting.message)
 
 
-def _why_left(report: Report) -> str:
+def _why_left(report: Report) -> tuple[Reason, str]:
     try:
-        return LEAVING[LeaveCode(report.leave_code)] if report.leave_code is not None else "stopped"
+        return LEAVING[LeaveCode(report.leave_code or 0)]
     except ValueError:
-        return f"the robot left with code {report.leave_code}"
+        return Reason.STOPPED, f"the robot left with code {report.leave_code}"
 
 
 def _recording(report: Report, phase: Phase) -> tuple[Fact, ...]:
@@ -235,12 +241,19 @@ def _recording(report: Report, phase: Phase) -> tuple[Fact, ...]:
             return (Fact(kind, "True", Reason(told.reason), told.message),)
         return (Fact(kind, "True", Reason.RECORDING, "media is being recorded"),)
     if phase is Phase.IDLE:
+        lack = _told(report, LACKS)
+        if lack is not None:
+            return (Fact(kind, "False", Reason(lack.reason), f"nothing is being recorded: {lack.message}"),)
         return (Fact(kind, "False", Reason.NO_MEDIA, "in the room; there is nothing to record yet"),)
     if phase is Phase.STARTING:
         return (Fact(kind, "False", Reason.NOT_STARTED, "the robot is not in the room yet"),)
     if phase.terminal and not report.ready and not report.files:
         return (Fact(kind, "False", Reason.NOT_STARTED, "nothing was recorded"),)
-    return (Fact(kind, "False", Reason.STOPPED, _why_left(report)),)
+    _, why = _why_left(report)
+    lack = _told(report, NEVER)
+    if lack is not None:
+        return (Fact(kind, "False", Reason(lack.reason), f"{why}; {lack.message}"),)
+    return (Fact(kind, "False", Reason.STOPPED, why),)
 
 
 def _uploaded(report: Report, phase: Phase, failure: Failure | None) -> tuple[Fact, ...]:

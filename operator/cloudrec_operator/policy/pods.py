@@ -81,6 +81,7 @@ def task(recording: Recording, spec: CloudRecordingSpec, app: RecordingAppSpec, 
         desired_state=spec.desired_state,
         max_idle_seconds=spec.max_idle_seconds,
         streams=spec.streams,
+        merge_audio_video=spec.output.merge_audio_video,
     )
 
 

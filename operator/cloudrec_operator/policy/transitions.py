@@ -16,7 +16,6 @@ NOTE_LIMIT = 1000
 
 ORDINARY = frozenset(
     {
-        Reason.ACCEPTED,
         Reason.POD_STARTING,
         Reason.READY,
         Reason.NOT_STARTED,
@@ -30,6 +29,9 @@ ORDINARY = frozenset(
 )
 """Reasons that the phase tells already; every other one is a warning of its own."""
 
+NEWS = frozenset({Reason.ACCEPTED, Reason.TRANSCODED})
+"""Worth an Event, but no warning."""
+
 PHASES = {
     Phase.STARTING: "the recorder Pod was made",
     Phase.IDLE: "in the room; there is nothing to record yet",
@@ -41,9 +43,12 @@ PHASES = {
 }
 
 
+Kind = Literal["Normal", "Warning"]
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
-    type: Literal["Normal", "Warning"]
+    type: Kind
     reason: str
     message: str
 
@@ -54,14 +59,12 @@ def notes(old: CloudRecordingStatus, new: CloudRecordingStatus) -> list[Note]:
     known = {condition.type: condition for condition in old.conditions}
     for condition in new.conditions:
         before = known.get(condition.type)
-        if before is not None and before.reason == condition.reason and before.status == condition.status:
+        if condition.reason in ORDINARY or (before is not None and before.reason == condition.reason):
             continue
-        if condition.reason not in ORDINARY:
-            found.append(Note("Warning", condition.reason, condition.message or condition.reason))
-        elif condition.reason == Reason.ACCEPTED:
-            found.append(Note("Normal", condition.reason, condition.message))
+        kind: Kind = "Normal" if condition.reason in NEWS else "Warning"
+        found.append(Note(kind, condition.reason, condition.message or condition.reason))
     if new.phase in PHASES and new.phase is not old.phase:
-        kind: Literal["Normal", "Warning"] = "Warning" if new.phase is Phase.FAILED else "Normal"
+        kind = "Warning" if new.phase is Phase.FAILED else "Normal"
         message = PHASES[new.phase]
         if new.phase is Phase.COMPLETED and not new.files:
             message = "finished, nothing was recorded"

@@ -40,6 +40,12 @@ def test_an_endpoint_that_cannot_work_is_final(endpoint: str) -> None:
     assert "pw" not in verdict.message
 
 
+def test_a_room_in_which_no_file_can_be_named_is_final() -> None:
+    verdict = acceptance.examine(seen(recording({**SPEC, "room": {"id": "房" * 60, "type": "String"}})))
+    assert (verdict.reason, verdict.final) == (Reason.INVALID_SPEC, True)
+    assert "room.id" in verdict.message
+
+
 @pytest.mark.parametrize(
     ("endpoints", "reason"),
     [

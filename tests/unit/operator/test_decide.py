@@ -179,6 +179,13 @@ def test_the_token_is_renewed_at_half() -> None:
     assert kinds(plan(rec, pod=pod(), token_expires=NOW, app_secret=SecretData("livekit-keys", None))) == []
 
 
+def test_a_refused_token_is_told_of_while_the_pod_waits_for_it() -> None:
+    waiting = replace(pod(), phase="Pending", recorder=Container(waiting="ContainerCreating"), uploader=Container())
+    made = plan(recording(status=accepted(phase=Phase.STARTING)), pod=waiting, refused="exceeded quota: secrets")
+    assert condition(made.status, ConditionType.RECORDER_READY) == ("False", Reason.POD_REFUSED)
+    assert WriteToken in kinds(made)
+
+
 def test_a_recorder_that_will_not_stop_is_sent_a_signal_then_given_up() -> None:
     def stopping(since: float) -> Plan:
         rec = recording(STOPPED, status=accepted(READY, Phase.STOPPING, timedelta(seconds=since)))

@@ -128,6 +128,23 @@ def test_a_stalled_process_knows_by_its_clock() -> None:
     assert not elector.leads()
 
 
+def test_a_lead_that_lapsed_and_is_renewed_is_gained_anew() -> None:
+    """What a worker could not write meanwhile is looked at again."""
+    now = 0.0
+    told: list[str] = []
+    elector = Elector(
+        Leases(), "ns", "a", 15, lambda: told.append("gained"), lambda: told.append("lost"), clock=lambda: now
+    )
+    elector._settle(True, 0.0)
+    now = 9.0
+    elector._settle(True, 9.0)
+    assert told == ["gained"]
+    now = 19.5
+    elector._settle(True, 19.4)
+    assert told == ["gained", "lost", "gained"]
+    assert elector.leads()
+
+
 async def test_two_at_once_make_one_leader() -> None:
     leases = Leases()
     replicas = [Replica(leases, name, 5) for name in "abc"]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cloudrec_contract.conditions import Reason
+from cloudrec_contract.events import LeaveCode
 from cloudrec_contract.resources import Attempt, ConditionType, Phase
 from cloudrec_operator.observed import Container, Pod, parse_exit
 from cloudrec_operator.policy import phases
@@ -160,6 +161,63 @@ def test_notices_do_not_end_a_recording() -> None:
     assert reason(judged, ConditionType.RECORDING) == ("True", Reason.STREAMS_WAITING)
     assert reason(judge(BUSY, pod()), ConditionType.RECORDING) == ("True", Reason.RECORDING)
     assert reason(judge(IDLE, pod()), ConditionType.RECORDING) == ("False", Reason.NO_MEDIA)
+
+
+@pytest.mark.parametrize("given", [Reason.CODEC_UNSUPPORTED, Reason.NAME_TOO_LONG, Reason.STREAMS_WAITING])
+def test_why_nothing_is_recorded_is_told_in_idle(given: Reason) -> None:
+    judged = judge({**IDLE, "conditions": told(given)}, pod(), phase=Phase.IDLE)
+    assert judged.phase is Phase.IDLE
+    assert reason(judged, ConditionType.RECORDING) == ("False", given)
+    assert f"about {given.value}" in next(f for f in judged.facts if f.type is ConditionType.RECORDING).message
+
+
+def test_transcoding_is_told_while_it_lasts() -> None:
+    def judged(report: dict[str, Any], *reasons: Reason) -> tuple[str, Reason] | None:
+        return reason(judge({**report, "conditions": told(*reasons)}, pod()), ConditionType.RECORDING)
+
+    assert judged(BUSY, Reason.TRANSCODED) == ("True", Reason.TRANSCODED)
+    assert judged(BUSY, Reason.TRANSCODED, Reason.TRANSCODE_OVERLOAD) == ("True", Reason.TRANSCODE_OVERLOAD)
+    assert judged(IDLE, Reason.TRANSCODED) == ("False", Reason.NO_MEDIA)
+
+
+@pytest.mark.parametrize("lack", [Reason.CODEC_UNSUPPORTED, Reason.NAME_TOO_LONG])
+@pytest.mark.parametrize("report", [DONE, {**DONE, "files": []}])
+def test_what_was_never_recorded_is_told_at_the_end(report: dict[str, Any], lack: Reason) -> None:
+    given = {**report, "leaveCode": 99, "conditions": told(lack, Reason.SLOW_DISK)}
+    judged = judge(given, pod(recorder=exited(0)))
+    assert judged.phase is Phase.COMPLETED
+    assert reason(judged, ConditionType.RECORDING) == ("False", lack)
+    message = next(f for f in judged.facts if f.type is ConditionType.RECORDING).message
+    assert message.endswith(f"for maxIdleSeconds; about {lack.value}")
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (None, Reason.STOPPED),
+        (0, Reason.STOPPED),
+        (1, Reason.REMOVED_BY_API),
+        (2, Reason.ROOM_DELETED),
+        (3, Reason.REMOVED_BY_SERVER),
+        (4, Reason.ROOM_CLOSED),
+        (7, Reason.STOPPED),
+        (99, Reason.STOPPED),
+        (100, Reason.REJOIN_TIMEOUT),
+        (101, Reason.REPEATED_ENTRY),
+    ],
+)
+def test_an_end_by_others_is_completed_and_says_whose_it_was(code: int | None, expected: Reason) -> None:
+    judged = judge({**DONE, "leaveCode": code}, pod(recorder=exited(0)))
+    assert judged.phase is Phase.COMPLETED
+    assert reason(judged, ConditionType.RECORDER_READY) == ("False", expected)
+    assert reason(judged, ConditionType.UPLOADED) == ("True", Reason.UPLOADED)
+    ready, recording = judged.facts[:2]
+    assert ready.message == recording.message != ""
+    assert reason(judge({**BUSY, "leaveCode": code}, pod()), ConditionType.RECORDER_READY) == ("True", Reason.READY)
+
+
+def test_every_leave_code_has_a_reason() -> None:
+    assert set(phases.LEAVING) == set(LeaveCode)
 
 
 def test_a_good_end_says_so_in_every_condition() -> None:

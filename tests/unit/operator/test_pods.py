@@ -49,6 +49,12 @@ def test_the_recorder_has_no_api_token_and_no_bucket_keys() -> None:
     assert shared == {"spool"}
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_the_task_says_whether_to_merge(merge: bool) -> None:
+    pod = build({**SPEC, "output": {"mergeAudioVideo": merge}})
+    assert Task.model_validate_json(env(pod, "uploader")["CLOUDREC_TASK"]).merge_audio_video is merge
+
+
 @pytest.mark.parametrize("name", ["recorder", "uploader"])
 def test_every_container_is_confined(name: str) -> None:
     pod = build()

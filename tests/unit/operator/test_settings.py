@@ -1,14 +1,8 @@
 from __future__ import annotations
 
-import io
-import json
-import logging
-
 import pytest
 from pydantic import ValidationError
 
-from cloudrec_contract.secret import Secret
-from cloudrec_operator.logs import JsonFormatter
 from cloudrec_operator.main import main
 from cloudrec_operator.settings import Settings, describe
 
@@ -42,14 +36,3 @@ def test_a_bad_setting_is_named(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setenv("CLOUDREC_WORKERS", "many")
     assert main() == 2
     assert "workers" in capsys.readouterr().err
-
-
-def test_logs_are_json_and_keep_secrets() -> None:
-    out = io.StringIO()
-    handler = logging.StreamHandler(out)
-    handler.setFormatter(JsonFormatter())
-    logger = logging.Logger("x")
-    logger.addHandler(handler)
-    logger.info("token %s", Secret("canary"), extra={"recording": "a/b"})
-    line = json.loads(out.getvalue())
-    assert (line["message"], line["recording"], line["level"]) == ("token ***", "a/b", "INFO")

@@ -32,6 +32,31 @@ def test_the_ordinary_is_told_by_the_phase_alone() -> None:
     assert [n.reason for n in transitions.notes(CloudRecordingStatus(), busy)] == ["Recording"]
 
 
+def test_an_end_by_others_is_a_warning_beside_the_completion() -> None:
+    ended = status(
+        Phase.COMPLETED,
+        Fact(ConditionType.RECORDER_READY, "False", Reason.REJOIN_TIMEOUT, "not joined again"),
+        Fact(ConditionType.RECORDING, "False", Reason.STOPPED, "not joined again"),
+        files=1,
+    )
+    told = transitions.notes(status(Phase.FINALIZING), ended)
+    assert [(n.type, n.reason) for n in told] == [("Warning", "RejoinTimeout"), ("Normal", "Completed")]
+
+
+def test_a_reason_is_no_news_when_the_truth_changes_alone() -> None:
+    def lacking(phase: Phase, truth: conditions.Truth) -> CloudRecordingStatus:
+        return status(phase, Fact(ConditionType.RECORDING, truth, Reason.CODEC_UNSUPPORTED, "AV1 of alice"))
+
+    told = transitions.notes(lacking(Phase.IDLE, "False"), lacking(Phase.RECORDING, "True"))
+    assert [n.reason for n in told] == ["Recording"]
+
+
+def test_transcoding_is_news_and_no_warning() -> None:
+    busy = status(Phase.RECORDING, Fact(ConditionType.RECORDING, "True", Reason.TRANSCODED, "VP8 of alice"))
+    told = transitions.notes(status(Phase.RECORDING), busy)
+    assert [(n.type, n.reason) for n in told] == [("Normal", "Transcoded")]
+
+
 def test_the_end_says_what_it_came_to() -> None:
     assert transitions.notes(status(Phase.PENDING), status(Phase.FAILED))[0].type == "Warning"
     nothing, something = status(Phase.COMPLETED), status(Phase.COMPLETED, files=2)
