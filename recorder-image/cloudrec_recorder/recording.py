@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,10 +12,10 @@ from typing import Final
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.events import LeaveCode
 from cloudrec_contract.resources import DesiredState, ReportState
-from cloudrec_contract.spool import ALIVE, MEDIA, JoinedRecord, LeftRecord, StateRecord, Task
+from cloudrec_contract.spool import ALIVE, MEDIA, ClockRecord, JoinedRecord, LeftRecord, StateRecord, Task
 from cloudrec_recorder.journal import Conditions, Journal
 from cloudrec_recorder.media import MediaSink, TrackKey
-from cloudrec_recorder.rooms import Changed, Joined, Left, Room, Unreachable
+from cloudrec_recorder.rooms import Changed, Joined, Left, Published, Room, Unreachable
 from cloudrec_recorder.segments.disk import Disk
 from cloudrec_recorder.segments.files import Output, SegmentSettings
 from cloudrec_recorder.segments.segmenter import Segmenter
@@ -28,8 +28,11 @@ RoomFactory = Callable[[Task, MediaSink], Room]
 """A connector for the task's room that delivers media to the sink."""
 
 LEAVE_SECONDS: Final = 10.0
+SETTLE_SECONDS: Final = 10.0
+"""How long to wait at the end for what is still being transcoded."""
 _ALIVE_SECONDS: Final = 2.0
 _NAMED: Final = 8  # streams named in a condition's message
+_SHOWN: Final = 32  # characters of a very long user id in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,10 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the attempt ended. `leave_code` as in event 302; None when the robot never got in."""
+    """How the attempt ended. `leave_code` as in event 302.
+
+    None when the robot never got in or none of the codes is true: the operator then tells of the end in its own words.
+    """
 
     failed: bool
     reason: str
@@ -115,6 +121,7 @@ class Recording:
                 request_keyframe=self._request_keyframe,
             ),
             clock.now,
+            merge=task.merge_audio_video,
         )
         self._room = make_room(task, self._segmenter)
         self._left: Left | None = None
@@ -145,8 +152,15 @@ class Recording:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+            self._segmenter.stop()
+            if not await asyncio.to_thread(self._segmenter.settle, SETTLE_SECONDS):
+                logger.warning("transcoding was not done after %.0f s; the rest is left out", SETTLE_SECONDS)
             self._segmenter.finish()
             self._log_losses()
+        self._note_clocks()
+        # Of those too who have left meanwhile: nothing else tells that their media is missing.
+        missing = self._segmenter.unsupported
+        self._say_codecs(Reason.CODEC_UNSUPPORTED, "not recorded", missing, missing.keys())
         outcome = self._outcome()
         if outcome.leave_code is not None and self._joined:
             self._journal.append(
@@ -211,8 +225,16 @@ class Recording:
 
     def _choose(self) -> None:
         """Subscribe to what the task and the room say now."""
-        tracks = self._present.tracks
-        users = self._present.anchors | {track.key.user_id for track in tracks}
+        present = self._present
+        users = present.anchors | {track.key.user_id for track in present.tracks}
+        tracks, too_long = [], {}
+        for track in present.tracks:
+            user, longest = track.key.user_id, self._longest_user_id(track)
+            if len(user.encode()) <= longest:
+                tracks.append(track)
+            else:
+                too_long[user] = longest
+        self._say_too_long(too_long)
         self._choice = choose(self._task.streams, tracks, users, self._choice)
         self._room.subscribe(self._choice.sids)
         if self._choice.waiting:
@@ -222,6 +244,18 @@ class Recording:
             )
         else:
             self._conditions.clear(Reason.STREAMS_WAITING)
+
+    def _longest_user_id(self, track: Published) -> int:
+        kind = "audio_video" if self._task.merge_audio_video else track.key.kind
+        return self._task.names.longest_user_id(track.key.media, kind)
+
+    def _say_too_long(self, users: Mapping[str, int]) -> None:
+        """Users whose files cannot be named, and the bytes that their ids may have."""
+        if users:
+            named = [f"{_short(user)} ({len(user.encode())} bytes, {most} can be)" for user, most in users.items()]
+            self._conditions.set(Reason.NAME_TOO_LONG, f"not recorded, the user id is too long: {_some(named)}")
+        else:
+            self._conditions.clear(Reason.NAME_TOO_LONG)
 
     # --- what time and the task say -------------------------------------------------------------------------------
 
@@ -240,7 +274,7 @@ class Recording:
         self._say_conditions()
         error = self._spool.disk.error
         if error is not None:
-            self._ending.want(Outcome(True, Reason.SPOOL_FAILED, str(error), LeaveCode.NORMAL))
+            self._ending.want(Outcome(True, Reason.SPOOL_FAILED, str(error)))
         limit = self._task.max_idle_seconds
         if self._idle_since is not None and self._clock.now() - self._idle_since >= limit:
             message = f"nobody who may publish for {limit} s"
@@ -264,19 +298,24 @@ class Recording:
 
     def _say_conditions(self) -> None:
         published = {track.key for track in self._present.tracks}
-        unsupported = [
-            f"{codec} of {key.user_id} ({key.media})"
-            for key, codec in self._segmenter.unsupported.items()
-            if key in published
-        ]
-        if unsupported:
-            self._conditions.set(Reason.CODEC_UNSUPPORTED, f"not recorded: {_some(sorted(unsupported))}")
+        self._say_codecs(Reason.CODEC_UNSUPPORTED, "not recorded", self._segmenter.unsupported, published)
+        self._say_codecs(Reason.TRANSCODED, "transcoded to H.264", self._segmenter.transcoded, published)
+        behind = sorted(f"{key.user_id} ({key.media})" for key in self._segmenter.transcoding_behind)
+        if behind:
+            self._conditions.set(Reason.TRANSCODE_OVERLOAD, f"pictures are being left out: {_some(behind)}")
         else:
-            self._conditions.clear(Reason.CODEC_UNSUPPORTED)
+            self._conditions.clear(Reason.TRANSCODE_OVERLOAD)
         if self._segmenter.overloaded:
             self._conditions.set(Reason.SLOW_DISK, "the spool's disk is behind: media is being left out")
         else:
             self._conditions.clear(Reason.SLOW_DISK)
+
+    def _say_codecs(self, reason: Reason, what: str, codecs: Mapping[TrackKey, str], published: Set[TrackKey]) -> None:
+        named = [f"{codec} of {key.user_id} ({key.media})" for key, codec in codecs.items() if key in published]
+        if named:
+            self._conditions.set(reason, f"{what}: {_some(sorted(named))}")
+        else:
+            self._conditions.clear(reason)
 
     # --- small things ---------------------------------------------------------------------------------------------
 
@@ -287,6 +326,13 @@ class Recording:
         if state is not self._state:
             self._state = state
             self._journal.append(StateRecord(ts=self._clock.wall_ms(), state=state))
+
+    def _note_clocks(self) -> None:
+        """What another attempt's files, of another node's clock, can be aligned by."""
+        for user, seconds in self._room.clock_offsets().items():
+            offset = round(seconds * 1000, 3)
+            logger.info("a publisher's clock is %.3f ms behind", offset, extra={"user": user, "offset_ms": offset})
+            self._journal.append(ClockRecord(ts=self._clock.wall_ms(), user_id=user, offset=offset))
 
     def _log_losses(self) -> None:
         for key, seconds in self._segmenter.lost_seconds.items():
@@ -299,6 +345,10 @@ class Recording:
 
 def _named(streams: tuple[Stream, ...]) -> str:
     return _some([f"{user} ({media})" for user, media in streams])
+
+
+def _short(user: str) -> str:
+    return user if len(user) <= _SHOWN else f"{user[:_SHOWN]}…"
 
 
 def _some(names: list[str]) -> str:

@@ -33,15 +33,10 @@ class Choice:
 def choose(
     streams: Streams, tracks: Sequence[Published], users: Set[str], before: Choice, limit: int = MAX_STREAMS
 ) -> Choice:
-    """What to record of `tracks`, given who is in the room and what was recorded `before`.
-
-    Of two tracks of one key (a republish that overlaps) the one subscribed already stays, else the newest is taken.
+    """What to record of `tracks` (one for each key, in the order in which they came), given who is in the room and
+    what was recorded `before`.
     """
-    wanted: dict[TrackKey, Published] = {}
-    for track in tracks:
-        held = wanted.get(track.key)
-        if (held is None or held.sid not in before.sids) and _matches(streams, track.key, users):
-            wanted[track.key] = track
+    wanted = {track.key: track for track in tracks if _matches(streams, track.key, users)}
     present: dict[Stream, None] = dict.fromkeys((key.user_id, key.media) for key in wanted)
     kept = [stream for stream in before.streams if stream in present]
     queue = [stream for stream in before.waiting if stream in present]

@@ -105,6 +105,36 @@ async def test_nobody_in_the_room_is_idle_and_then_the_end(stack: Stack, tmp_pat
     await cluster.without_pods("lonely")
 
 
+async def test_a_second_task_of_the_same_robot_ends_the_first_and_records_on(stack: Stack, tmp_path: Path) -> None:
+    cluster = Cluster.of(stack)
+    await cluster.apply(tmp_path, recording("older", "twice"))
+    async with SyntheticUsers(cluster.server, "twice", standard_plan(1)) as users:
+        await users.published()
+        await cluster.phase("older", Phase.RECORDING)
+        await cluster.apply(tmp_path, recording("newer", "twice"))
+        older = await cluster.phase("older", Phase.COMPLETED)
+        assert (EventType.RECORDER_STOP, {"LeaveCode": 101}) in events(older)
+        assert condition(older, "RecorderReady")[:2] == ("False", Reason.REPEATED_ENTRY)
+        await cluster.phase("newer", Phase.RECORDING)
+        await cluster.until("newer", lambda status: (status.files or 0) >= 2)
+        newer = await cluster.stop("newer")
+    assert newer.phase is Phase.COMPLETED
+    assert (EventType.RECORDER_STOP, {"LeaveCode": 0}) in events(newer)
+    objects = await cluster.objects("newer")
+    left = next(
+        event.ts
+        for attempt in older.attempts
+        if attempt.report
+        for event in attempt.report.events
+        if event.type == EventType.RECORDER_STOP
+    )
+    playlists = [parse(objects.get(name).decode()) for name in objects.names() if name.endswith(".m3u8")]
+    assert len(playlists) == 2
+    for playlist in playlists:
+        last = playlist.segments[-1]
+        assert last.start_ms + last.duration * 1000 > left + 2000
+
+
 async def test_deletion_flushes_before_it_lets_go(stack: Stack, tmp_path: Path) -> None:
     cluster = Cluster.of(stack)
     await cluster.apply(tmp_path, recording("deleted", "deleted"))

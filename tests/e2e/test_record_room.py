@@ -81,6 +81,47 @@ CAMERAS = ("ann", "ben/zoë", "cat")
 
 
 @dataclass(frozen=True)
+class Process:
+    """What a container's processes had at hand: environment, command lines, open files, and all of its volumes."""
+
+    environ: dict[str, str]
+    command: str
+    open_files: list[str]
+    files: dict[str, bytes]
+
+    @classmethod
+    def of(cls, pod: dict[str, Any], container: str) -> Process:
+        """Look at a running container of the stack's node."""
+        mark = f"#{pod['metadata']['uid']}/{container}\0".encode()
+        (folder,) = (path for path in Path("/proc").glob("[0-9]*") if mark in _read(path / "environ") + b"\0")
+        environ = dict(
+            entry.split("=", 1) for entry in (folder / "environ").read_bytes().decode().split("\0") if "=" in entry
+        )
+        (spec,) = (found for found in pod["spec"]["containers"] if found["name"] == container)
+        volumes = Path(environ["CLOUDREC_SPOOL"]).parent  # on the node, a folder for each
+        folders = [volumes / mount["name"] for mount in spec["volumeMounts"]]
+        assert all(folder.is_dir() for folder in folders)
+        return cls(
+            environ,
+            (folder / "cmdline").read_bytes().decode(),
+            [str(path.readlink()) for path in (folder / "fd").iterdir()],
+            {
+                str(path.relative_to(volumes)): _read(path)
+                for top in folders
+                for path in top.rglob("*")
+                if path.is_file()
+            },
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # gone, or of another user
+        return b""
+
+
+@dataclass(frozen=True)
 class Made:
     """What came of it."""
 
@@ -90,6 +131,7 @@ class Made:
     folder: Path
     final: CloudRecordingStatus
     while_recording: list[dict[str, Any]]
+    process: Process
     told: str
 
     def video(self, user: str) -> Recording:
@@ -109,6 +151,7 @@ async def made(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Made:
         await users.published()
         await cluster.phase(NAME, Phase.RECORDING)
         pods = await cluster.pods(NAME)
+        process = await asyncio.to_thread(Process.of, pods[0], "recorder")
         truth = await users.finished(timeout=90)
     told = await cluster.run("get", "crec,events,pods", "-o", "yaml")
     logs = [await cluster.run("logs", pods[0]["metadata"]["name"], "-c", name) for name in ("recorder", "uploader")]
@@ -117,7 +160,10 @@ async def made(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Made:
     files = folder / "files"
     names = await asyncio.to_thread(download, objects, files, players=False)
     decoded = await asyncio.to_thread(read_folder, files)
-    return Made(truth, decoded, names, files, final, pods, told + "".join(logs))
+    operator = await cluster.run("logs", "-n", "cloudrec-system", "deployment/cloudrec-operator", "--tail=-1")
+    assert NAME in operator
+    node = _read(stack.status().logs / "node-agent.log").decode()
+    return Made(truth, decoded, names, files, final, pods, process, told + "".join([*logs, operator, node]))
 
 
 async def test_it_completes_with_a_playlist_for_each_track(made: Made) -> None:
@@ -235,6 +281,22 @@ async def test_the_recorder_holds_no_api_token_and_no_bucket_keys(made: Made, st
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert not any("secretKeyRef" in str(entry) for entry in recorder["env"])
     assert any("projected" in volumes[mount["name"]] for mount in uploader["volumeMounts"])
+
+
+async def test_the_recorders_process_has_the_room_token_alone(made: Made, stack: Stack) -> None:
+    status = stack.status()
+    assert status.livekit is not None
+    assert status.bucket is not None
+    process = made.process
+    tokens = [name for name, content in process.files.items() if content.startswith(b"eyJ")]
+    assert len({name.rpartition("/")[2] for name in tokens}) == 1
+    at_hand = "\0".join([*process.environ, *process.environ.values(), process.command, *process.open_files])
+    at_hand += "\0".join(process.files[name].decode("latin-1") for name in process.files if name not in tokens)
+    for secret in (status.livekit.api_secret, status.livekit.api_key, status.bucket.secret_key, "eyJ"):
+        assert secret not in at_hand
+    assert "spool/task.json" in process.files
+    assert not {"KUBECONFIG", "CLOUDREC_SERVICEACCOUNT", "CLOUDREC_BUCKET_CREDENTIALS"} & set(process.environ)
+    assert not any(name in at_hand for name in ("serviceaccount", "accessKey", "secretKey"))
 
 
 async def test_no_secret_is_told(made: Made, stack: Stack) -> None:

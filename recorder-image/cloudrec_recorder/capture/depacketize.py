@@ -1,5 +1,7 @@
 """RTP payloads to encoded frames: H.264 (RFC 6184), VP8 (RFC 7741), Opus (RFC 7587), RED (RFC 2198).
 
+VP9 and AV1, whose pictures may be made of layers, are in `depacketize_layers`.
+
 A depacketizer is fed the payloads of one stream in sequence order and told of gaps. It never emits a frame that is not
 whole, and after a loss no video frame before the next keyframe: what reaches the file is always decodable.
 """
@@ -7,8 +9,9 @@ whole, and after a loss no video frame before the next keyframe: what reaches th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
+from cloudrec_recorder.capture.depacketize_layers import Av1Depacketizer, Vp9Depacketizer
+from cloudrec_recorder.capture.frames import Depacketizer, Frame, VideoDepacketizer
 from cloudrec_recorder.capture.h264 import (
     NAL_AUD,
     NAL_FU_A,
@@ -21,35 +24,23 @@ from cloudrec_recorder.capture.h264 import (
 )
 from cloudrec_recorder.capture.rtp import Buffer
 
-FRAME_BYTES_MAX = 8 << 20
-_PARTS_MAX = 16384
+__all__ = [
+    "Depacketizer",
+    "Frame",
+    "H264Depacketizer",
+    "OpusDepacketizer",
+    "RedDepacketizer",
+    "Vp8Depacketizer",
+    "is_blank_opus",
+    "make_depacketizer",
+    "vp8_size",
+]
+
 _PPS_MAX = 16
 _BLANK_SIDE_MAX = 8
 # what LiveKit's SFU writes itself when a track is muted or ends; a publisher's own DTX frames are shorter
 _BLANK_OPUS_HEAD = b"\xf8\xff\xfe"
 _BLANK_OPUS_BYTES_MIN = 40
-
-
-class Frame(NamedTuple):
-    """One encoded frame; `timestamp` is the 32-bit RTP time of its first sample."""
-
-    timestamp: int
-    data: bytes
-    keyframe: bool
-
-
-class Depacketizer(Protocol):
-    """Makes frames of one stream's payloads."""
-
-    def push(self, buffer: Buffer, start: int, end: int, timestamp: int, marker: bool) -> Sequence[Frame]:
-        """The next payload in sequence, `buffer[start:end]`, not empty; `buffer` is reused by the caller."""
-
-    def gap(self) -> None:
-        """Packets before the next payload are lost for good."""
-
-    @property
-    def needs_keyframe(self) -> bool:
-        """Nothing can be emitted until the publisher sends a keyframe."""
 
 
 class OpusDepacketizer:
@@ -127,85 +118,7 @@ def is_blank_opus(data: bytes) -> bool:
     )
 
 
-class _VideoDepacketizer:
-    """What H.264 and VP8 share: frames end at the marker, and all that can go wrong on the way.
-
-    An SFU switching layers or muting cuts a frame short: the RTP time changes without a marker though no packet is
-    missing. Such a frame is dropped like one with a hole.
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[Buffer] = []
-        self._bytes = 0
-        self._timestamp: int | None = None
-        self._bad = False  # the frame at _timestamp cannot be completed
-        self._lost = False  # a frame was dropped: wait for a keyframe
-        self._resync = False  # after a gap: is the next packet the start of a frame?
-        self._ended = True  # the frame at _timestamp had its marker
-        self.cut = 0  # frames cut short so far
-        self.needs_keyframe = True
-
-    def push(self, buffer: Buffer, start: int, end: int, timestamp: int, marker: bool) -> Sequence[Frame]:
-        if self._resync:
-            self._resync = False
-            self._timestamp = timestamp
-            self._ended = False
-            self._bad = not self._starts_frame(buffer, start, end)
-        elif timestamp != self._timestamp:
-            if not self._ended:
-                self.cut += 1
-                self._drop()
-            self._timestamp = timestamp
-            self._ended = False
-            self._bad = False
-        elif self._ended:
-            self._ended = False  # more at the same RTP time after a marker: a frame of its own
-        if not self._bad and not self._collect(buffer, start, end):
-            self._bad = True
-        if self._bytes > FRAME_BYTES_MAX or len(self._parts) > _PARTS_MAX:
-            self._bad = True
-        if self._bad:
-            self._drop()
-        if not marker:
-            return ()
-        self._ended = True
-        if self._bad:
-            self._bad = False
-            return ()
-        frame = self._finish(timestamp)
-        self._clear()
-        return () if frame is None else (frame,)
-
-    def gap(self) -> None:
-        self._resync = True
-        self._drop()
-
-    def _drop(self) -> None:
-        self._clear()
-        self.needs_keyframe = True
-
-    def _clear(self) -> None:
-        self._parts = []
-        self._bytes = 0
-
-    def _add(self, part: Buffer) -> None:
-        self._parts.append(part)
-        self._bytes += len(part)
-
-    def _starts_frame(self, buffer: Buffer, start: int, end: int) -> bool:
-        """Whether this payload is surely the first of its frame."""
-        raise NotImplementedError
-
-    def _collect(self, buffer: Buffer, start: int, end: int) -> bool:
-        """Take one payload; False when the frame is spoilt."""
-        raise NotImplementedError
-
-    def _finish(self, timestamp: int) -> Frame | None:
-        """The frame collected, or None when there is nothing to emit."""
-        raise NotImplementedError
-
-
-class Vp8Depacketizer(_VideoDepacketizer):
+class Vp8Depacketizer(VideoDepacketizer):
     """VP8: one partition after the other, the payload descriptor cut off."""
 
     def _starts_frame(self, buffer: Buffer, start: int, end: int) -> bool:
@@ -258,7 +171,7 @@ def vp8_size(frame: Buffer) -> tuple[int, int] | None:
     return (frame[6] | frame[7] << 8) & 0x3FFF, (frame[8] | frame[9] << 8) & 0x3FFF
 
 
-class H264Depacketizer(_VideoDepacketizer):
+class H264Depacketizer(VideoDepacketizer):
     """H.264, packetization modes 0 and 1, to Annex B with four-byte start codes.
 
     Parameter sets are remembered, so that a keyframe whose publisher sent them apart gets them put before it.
@@ -366,6 +279,10 @@ def make_depacketizer(codec: str) -> Depacketizer | None:
             return H264Depacketizer()
         case "VP8":
             return Vp8Depacketizer()
+        case "VP9":
+            return Vp9Depacketizer()
+        case "AV1":
+            return Av1Depacketizer()
         case "OPUS":
             return OpusDepacketizer()
         case "RED":

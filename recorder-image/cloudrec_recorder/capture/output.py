@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 from cloudrec_recorder.capture.depacketize import Frame
 from cloudrec_recorder.capture.timeline import ParticipantClock, TrackTimeline
@@ -18,12 +17,8 @@ HOLD_BYTES = 16 << 20
 _TICK = 1 / 90_000
 
 
-class _Held(NamedTuple):
-    arrival: float
-    extended: int
-    data: bytes
-    keyframe: bool
-    gap: bool  # packets before it were given up on
+# arrival, unwrapped RTP time, data, keyframe, and whether packets before it were given up on
+_Held = tuple[float, int, bytes, bool, bool]
 
 
 class TrackOutput:
@@ -66,15 +61,14 @@ class TrackOutput:
             return
         self._await_keyframe = False
         extended = self._timeline.observe(arrival, frame.timestamp)
-        unit = _Held(arrival, extended, frame.data, frame.keyframe, self._gap)
-        self._gap = False
+        gap, self._gap = self._gap, False
         if not self._holding:
-            self._deliver(unit)
+            self._deliver(arrival, extended, frame.data, frame.keyframe, gap)
             return
         if self._held_since is None:
             self._held_since = arrival
-        self._held.append(unit)
-        self._held_bytes += len(unit.data)
+        self._held.append((arrival, extended, frame.data, frame.keyframe, gap))
+        self._held_bytes += len(frame.data)
         if self._held_bytes > HOLD_BYTES or self._timeline.anchored:
             self._release()
         else:
@@ -113,23 +107,25 @@ class TrackOutput:
     def _release(self) -> None:
         self._holding = False
         while self._held:
-            self._deliver(self._held.popleft())
+            self._deliver(*self._held.popleft())
         self._held_bytes = 0
 
     def _start_source(self) -> None:
         self._source = self._new_source()
         self._last = None
 
-    def _deliver(self, unit: _Held) -> None:
-        may_step = not self._video or unit.keyframe
-        time, stepped = self._timeline.place(unit.arrival, unit.extended, may_step=may_step)
+    def _deliver(self, arrival: float, extended: int, data: bytes, keyframe: bool, gap: bool) -> None:
+        may_step = keyframe or not self._video
+        time, stepped = self._timeline.place(arrival, extended, may_step=may_step)
         if stepped:
             self._start_source()
         elif not may_step and self._timeline.step_due:
             self._request_keyframe()
-        if self._last is not None:
-            if unit.gap:
-                self._sink.lost(self.key, max(0.0, time - self._last))
-            time = max(time, self._last + _TICK)
+        last = self._last
+        if last is not None:
+            if gap:
+                self._sink.lost(self.key, max(0.0, time - last))
+            if time < last + _TICK:
+                time = last + _TICK
         self._last = time
-        self._sink.media(AccessUnit(self.key, self._codec, unit.data, time, unit.keyframe, self._source))
+        self._sink.media(AccessUnit(self.key, self._codec, data, time, keyframe, self._source))

@@ -27,7 +27,8 @@ from pylibsrtp import Error as SrtpError
 from pylibsrtp._binding import ffi, lib
 
 from cloudrec_recorder.capture.clock import TaskClock
-from cloudrec_recorder.capture.ice import TICK_SECONDS, Address, BatchedGatherer
+from cloudrec_recorder.capture.datagrams import Address
+from cloudrec_recorder.capture.ice import TICK_SECONDS, BatchedGatherer
 from cloudrec_recorder.capture.receiver import MediaReceiver
 from cloudrec_recorder.capture.sdp import LocalDescription, Offer, build_answer, parse_offer
 
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 _REMOTE_MAX_MESSAGE = 65536
 _CLOSE_SECONDS = 3.0
 _SERVICE_SECONDS = 0.1
+_unprotect = lib.srtp_unprotect
+_unprotect_rtcp = lib.srtp_unprotect_rtcp
 
 
 class MediaLost(Exception):
@@ -66,7 +69,9 @@ class MediaPeer:
         self._service: asyncio.TimerHandle | None = None
         self._length = ffi.new("int *")
         self._buffer: bytearray | None = None
-        self._view: Any = None
+        self._view: Any = None  # C's pointer to it
+        self._session: Any = None
+        self._context: Any = None  # C's side of it
         self._remote: Address | None = None
         self.strangers = 0
 
@@ -196,33 +201,35 @@ class MediaPeer:
         if self._receiver is not None:
             self._receiver.service()
 
-    def _on_media(self, buffer: bytearray, length: int, addr: Address, arrival: float) -> None:
+    def _on_media(self, buffer: bytearray, start: int, end: int, addr: Address, arrival: float) -> None:
         """SRTP or SRTCP straight from a socket; decrypted in place."""
         session = self._dtls._rx_srtp
         receiver = self._receiver
         if session is None or receiver is None:
             return  # before the handshake is over there is nothing to decrypt it with
-        if addr != self._remote:
-            self._remote = self._connection.remote_address
-            if addr != self._remote:
+        if addr is not self._remote:  # the same sender's address is the same object, as a rule
+            if addr != self._connection.remote_address:
+                self._remote = None
                 self.strangers += 1
                 return
+            self._remote = addr
         if buffer is not self._buffer:
             self._buffer = buffer
             self._view = ffi.from_buffer("char[]", buffer)
-        rtcp = length > 1 and 192 <= buffer[1] <= 223  # RFC 5761 section 4
-        self._length[0] = length
-        unprotect = lib.srtp_unprotect_rtcp if rtcp else lib.srtp_unprotect
-        if unprotect(session._srtp[0], self._view, self._length):
-            return  # forged, replayed or too old
-        if rtcp:
-            receiver.rtcp(bytes(buffer[: self._length[0]]), arrival)
-        else:
-            receiver.rtp(buffer, self._length[0], arrival)
+        if session is not self._session:
+            self._session = session
+            self._context = session._srtp[0]
+        length = self._length
+        length[0] = end - start
+        if end - start > 1 and 192 <= buffer[start + 1] <= 223:  # RFC 5761 section 4
+            if not _unprotect_rtcp(self._context, self._view + start, length):
+                receiver.rtcp(bytes(buffer[start : start + length[0]]), arrival)
+        elif not _unprotect(self._context, self._view + start, length):  # else forged, replayed or too old
+            receiver.rtp(buffer, start, start + length[0], arrival)
 
     async def _on_plain_rtp(self, data: bytes, arrival_time_ms: int) -> None:
         if self._receiver is not None:
-            self._receiver.rtp(data, len(data), self._clock.now())
+            self._receiver.rtp(data, 0, len(data), self._clock.now())
 
     async def _on_plain_rtcp(self, data: bytes) -> None:
         if self._receiver is not None:

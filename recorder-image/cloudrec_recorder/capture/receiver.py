@@ -79,9 +79,9 @@ class MediaReceiver:
         for sid in [sid for sid in self._participants if sid not in present]:
             del self._participants[sid]
 
-    def rtp(self, buffer: Buffer, length: int, arrival: float) -> None:
-        """A decrypted RTP packet in `buffer[:length]`, which is reused by the caller."""
-        packet = parse_rtp(buffer, length)
+    def rtp(self, buffer: Buffer, start: int, end: int, arrival: float) -> None:
+        """A decrypted RTP packet in `buffer[start:end]`, which is reused by the caller."""
+        packet = parse_rtp(buffer, start, end)
         if packet is None:
             self.counters.malformed += 1
             return
@@ -114,7 +114,7 @@ class MediaReceiver:
                 stream.sender_report(arrival, report.ntp, report.timestamp, report.lsr)
 
     def service(self) -> None:
-        """NACKs, PLIs, receiver reports, held output; call it about every 20 ms."""
+        """NACKs, PLIs, receiver reports, held output; call it about every 30 ms."""
         now = self._clock.now()
         for ssrc, stream in list(self._streams.items()):
             if stream.stale:

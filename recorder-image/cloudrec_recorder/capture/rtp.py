@@ -31,25 +31,24 @@ _sr = struct.Struct("!LQL").unpack_from
 RtpPacket = tuple[int, bool, int, int, int, int, int]
 
 
-def parse_rtp(buffer: Buffer, length: int) -> RtpPacket | None:
-    """Parse the RTP packet in `buffer[:length]`; None when it is none."""
-    if length < 12:
+def parse_rtp(buffer: Buffer, start: int, end: int) -> RtpPacket | None:
+    """Parse the RTP packet in `buffer[start:end]`; None when it is none."""
+    if end - start < 12:
         return None
-    first, second, sequence, timestamp, ssrc = _header(buffer)
+    first, second, sequence, timestamp, ssrc = _header(buffer, start)
     if first & 0xC0 != 0x80:
         return None
-    start = 12
-    if first & 0x0F:
+    start += 12
+    if first & 0x3F:
         start += 4 * (first & 0x0F)
-    if first & 0x10:
-        if start + 4 > length:
+        if first & 0x10:
+            if start + 4 > end:
+                return None
+            start += 4 + 4 * (buffer[start + 2] << 8 | buffer[start + 3])
+        if first & 0x20:
+            end -= buffer[end - 1]
+        if start > end:
             return None
-        start += 4 + 4 * (buffer[start + 2] << 8 | buffer[start + 3])
-    end = length
-    if first & 0x20:
-        end -= buffer[length - 1]
-    if start > end:
-        return None
     return second & 0x7F, second > 0x7F, sequence, timestamp, ssrc, start, end
 
 

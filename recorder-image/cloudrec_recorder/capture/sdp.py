@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-CODECS = {"audio": ("OPUS",), "video": ("H264", "VP8")}
+CODECS = {"audio": ("OPUS",), "video": ("H264", "VP8", "VP9", "AV1")}
 _FEEDBACK = frozenset({"nack", "nack pli", "ccm fir"})
 SCTP_PORT = 5000
 

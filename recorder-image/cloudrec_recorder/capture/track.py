@@ -126,7 +126,7 @@ class RtpStream:
         self.output.sender_report(arrival, ntp, timestamp)
 
     def service(self, now: float, local_ssrc: int, send: Send) -> None:
-        """Ask for what is missing, or give it up; call it about every 20 ms."""
+        """Ask for what is missing, or give it up; call it about every 30 ms."""
         if self._hole_since is not None:
             if now - self._hole_since > GIVE_UP_SECONDS[self.output.key.kind]:
                 self._give_up()

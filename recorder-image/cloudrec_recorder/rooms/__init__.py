@@ -6,7 +6,7 @@ the `MediaSink` it was made with, never through the events.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Set
+from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,7 +27,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The robot is in the room and can receive (sent again after each rejoin)."""
+    """The robot is in the room and can receive, or the room will be there with its first user.
+
+    Sent again after each rejoin.
+    """
 
     rejoined: bool = False
 
@@ -37,7 +40,7 @@ class Changed:
     """Who and what is there now: `anchors` may publish (not hidden, no recorder); `tracks` as published."""
 
     anchors: frozenset[str]  # identities
-    tracks: tuple[Published, ...]
+    tracks: tuple[Published, ...]  # one for each key, in the order in which their publishers came
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,8 @@ class Left:
     """The end; nothing follows. `code` is TRTC's LeaveCode; None when the robot never got in."""
 
     code: int | None
-    # Stopped, TokenRefused, RemovedByApi, RoomDeleted, RemovedByServer, RoomClosed, RejoinTimeout; without a code also
-    # LiveKitUnreachable and MediaUnreachable: the first join's deadline is over
+    # Stopped, TokenRefused, RemovedByApi, RoomDeleted, RemovedByServer, RoomClosed, RejoinTimeout, RepeatedEntry;
+    # without a code also LiveKitUnreachable and MediaUnreachable: the first join's deadline is over
     reason: str
     message: str
 
@@ -72,6 +75,9 @@ class Room(Protocol):
 
     def request_keyframe(self, key: TrackKey) -> None:
         """Ask the publisher for a keyframe (PLI); rate-limited and repeated by the connector as needed."""
+
+    def clock_offsets(self) -> Mapping[str, float]:
+        """By identity: our wall clock minus the publisher's, in seconds, as last known."""
 
     async def leave(self) -> None:
         """Leave politely; `events()` then yields `Left(0, "Stopped", …)`. Bounded to a few seconds."""

@@ -19,14 +19,19 @@ class EventQueue:
         self._closed = False
 
     def put(self, event: RoomEvent) -> None:
-        """Add an event; with a consumer asleep for very long the oldest is dropped."""
+        """Add an event; with a consumer asleep for very long the oldest is dropped that has a newer one of its kind."""
         last = self._events[-1] if self._events else None
         if last is not None and type(last) is type(event) and isinstance(event, Changed | Unreachable):
             self._events.pop()
         elif len(self._events) >= QUEUE_MAX:
-            self._events.popleft()
+            del self._events[self._overtaken(event)]
         self._events.append(event)
         self._waiting.set()
+
+    def _overtaken(self, event: RoomEvent) -> int:
+        """There is always one: there are fewer kinds than places."""
+        kinds = [type(waiting) for waiting in self._events] + [type(event)]
+        return next(index for index, kind in enumerate(kinds) if kind in kinds[index + 1 :])
 
     def close(self) -> None:
         """Nothing will be added any more."""

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Set
 from cloudrec_recorder.capture.clock import TaskClock
 from cloudrec_recorder.capture.receiver import MediaReceiver
 from cloudrec_recorder.media import MediaSink, TrackKey
-from cloudrec_recorder.rooms import Left, RoomEvent, Unreachable
+from cloudrec_recorder.rooms import Changed, Joined, Left, RoomEvent, Unreachable
 from cloudrec_recorder.rooms.events import EventQueue
 from cloudrec_recorder.rooms.livekit_connection import Connection
 from cloudrec_recorder.rooms.livekit_state import Rejoin
@@ -26,8 +26,12 @@ log = logging.getLogger(__name__)
 JOIN_DEADLINE_SECONDS = 300.0
 REJOIN_DEADLINE_SECONDS = 60.0
 LEAVE_SECONDS = 5.0
+STABLE_SECONDS = 10.0
+"""A connection that stood for so long ends a loss; before, the deadline and the backoff go on."""
 _BACKOFF_FIRST = 0.25
 _BACKOFF_MAX = 5.0
+_BACKOFF_EMPTY = 1.0
+"""Most seconds between two looks for a room that is not there: its first user may come at any time."""
 
 
 class LiveKitRoom:
@@ -107,7 +111,7 @@ class LiveKitRoom:
             self._finished.set()
 
     async def _stay(self, tell: Callable[[RoomEvent], None]) -> Left:
-        joined = False
+        joined = reached = False
         lost_at = self._clock.now()
         delay = _BACKOFF_FIRST
         while True:
@@ -116,14 +120,21 @@ class LiveKitRoom:
             self.clock_offsets()
             self._refreshed = connection.refreshed_token or self._refreshed
             now = self._clock.now()
-            if connection.joined:
-                joined, lost_at, delay = True, now, _BACKOFF_FIRST
+            if connection.joined_at is not None:
+                reached = True
+                if not joined or now - connection.joined_at >= STABLE_SECONDS:
+                    joined, lost_at, delay = True, now, _BACKOFF_FIRST
             if isinstance(outcome, Left):
                 return outcome
             log.warning("not in the room: %s", outcome.message)
             if outcome.emptied:
+                if not reached:
+                    tell(Joined(rejoined=joined))
+                joined = reached = True
+                tell(Changed(frozenset(), ()))
                 lost_at = now  # an empty room has no deadline but its idle timer
             else:
+                reached = False
                 tell(Unreachable(outcome.reason, outcome.message))
                 if now - lost_at >= (self._rejoin_deadline if joined else self._join_deadline):
                     return _too_late(joined, outcome)
@@ -131,7 +142,7 @@ class LiveKitRoom:
                 async with asyncio.timeout(delay * random.uniform(0.8, 1.2)):
                     await self._stop.wait()
                 return Left(0, "Stopped", "the recording was stopped")
-            delay = min(_BACKOFF_MAX, 2 * delay)
+            delay = min(_BACKOFF_EMPTY if outcome.emptied else _BACKOFF_MAX, 2 * delay)
 
     def _connect(self, tell: Callable[[RoomEvent], None], *, rejoined: bool) -> Connection:
         self._connection = Connection(

@@ -63,7 +63,8 @@ class Connection:
         self._dirty = asyncio.Event()
         self._told: Changed | None = None
         self._offsets: dict[str, float] = {}
-        self.joined = False
+        self.joined_at: float | None = None
+        """By the task's clock, when media could flow; None before."""
         self.refreshed_token: str | None = None
         self.receiver = make_receiver(self._send_rtcp)
 
@@ -103,7 +104,7 @@ class Connection:
                 return Rejoin("TokenRefused", str(error))
             return Left(None, "TokenRefused", str(error))
         except RoomAbsent as error:
-            return Rejoin("LiveKitUnreachable", str(error), emptied=self._rejoined)
+            return Rejoin("LiveKitUnreachable", str(error), emptied=True)
         except SignalError as error:
             return Rejoin("LiveKitUnreachable", str(error))
         except MediaLost as error:
@@ -195,7 +196,7 @@ class Connection:
     async def _watch_media(self, peer: MediaPeer) -> None:
         """Wait for the connection, tell of it, and raise MediaLost when it is no more."""
         await peer.connected(MEDIA_CONNECT_SECONDS)
-        self.joined = True
+        self.joined_at = self._clock.now()
         self._tell(Joined(rejoined=self._rejoined))
         self._changed()
         heard, heard_at = peer.datagrams, self._clock.now()
@@ -212,10 +213,10 @@ class Connection:
     def _changed(self) -> None:
         """Tell of who and what is there now, when it differs from what was told."""
         self._dirty.set()
-        if not self.joined:
+        if self.joined_at is None:
             return
-        tracks = sorted((published for published, _ in self._roster.tracks().values()), key=lambda t: t.sid)
-        changed = Changed(self._roster.anchors(), tuple(tracks))
+        tracks = tuple(published for published, _ in self._roster.tracks().values())
+        changed = Changed(self._roster.anchors(), tracks)
         if changed != self._told:
             self._told = changed
             self._tell(changed)

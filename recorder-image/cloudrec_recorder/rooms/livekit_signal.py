@@ -35,6 +35,7 @@ PROTOCOL = 15
 # at DEBUG the library writes every header, the token among them
 _websocket_log = logging.getLogger("cloudrec_recorder.websocket")
 _websocket_log.setLevel(logging.INFO)
+_NO_ROOM = "room does not exist"  # pkg/service/errors.go of livekit-server
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
@@ -47,7 +48,7 @@ class TokenRefused(SignalError):
 
 
 class RoomAbsent(SignalError):
-    """HTTP 404: there is no such room, and the server makes none."""
+    """HTTP 404 in LiveKit's words: there is no such room, and the server makes none. A proxy's 404 is none of these."""
 
 
 def signal_url(url: str) -> str:
@@ -168,7 +169,7 @@ def _refusal(status: int, body: bytes | bytearray | None) -> SignalError:
     text = f"the media server answered HTTP {status}" + (f": {detail}" if detail else "")
     if status in (401, 403):
         return TokenRefused(text)
-    return RoomAbsent(text) if status == 404 else SignalError(text)
+    return RoomAbsent(text) if status == 404 and _NO_ROOM in detail else SignalError(text)
 
 
 def _no_join(response: SignalResponse) -> str:

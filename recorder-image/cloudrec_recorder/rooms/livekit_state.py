@@ -26,7 +26,7 @@ _AUX = frozenset({TrackSource.SCREEN_SHARE, TrackSource.SCREEN_SHARE_AUDIO})
 
 @dataclass(frozen=True, slots=True)
 class Rejoin:
-    """The connection is over, the recording is not. `emptied`: LiveKit closed a room where nobody was left."""
+    """The connection is over, the recording is not. `emptied`: there is no room, and so nobody in it."""
 
     reason: str  # a condition's reason: LiveKitUnreachable, MediaUnreachable
     message: str
@@ -43,7 +43,9 @@ def outcome_of_leave(leave: LeaveRequest, *, anchors: bool) -> Left | Rejoin:
             return Left(1, "RemovedByApi", "the robot was removed by the room's API")
         case DisconnectReason.ROOM_DELETED:
             return Left(2, "RoomDeleted", "the room was deleted by the room's API")
-        case DisconnectReason.DUPLICATE_IDENTITY | DisconnectReason.USER_REJECTED:
+        case DisconnectReason.DUPLICATE_IDENTITY:
+            return Left(101, "RepeatedEntry", "another robot entered the room under the same identity")
+        case DisconnectReason.USER_REJECTED:
             return Left(3, "RemovedByServer", message)
         case DisconnectReason.ROOM_CLOSED if anchors:
             return Left(4, "RoomClosed", message)
@@ -67,10 +69,6 @@ class Roster:
         self._own = own_identity
         self._participants = {}
         self.update(participants)
-
-    def clear(self) -> None:
-        """The robot is not in the room: it cannot know who is."""
-        self._participants = {}
 
     def update(self, participants: Iterable[ParticipantInfo]) -> None:
         """Take a ParticipantUpdate; older news about a participant than what is known is ignored."""
@@ -105,14 +103,16 @@ class Roster:
         """What can be recorded, by track sid, with its participant's sid; one track for each key.
 
         Of several (a second camera, or the old session of somebody who has just come back) the newest session's
-        first one counts.
+        first one counts. In the order in which their publishers came.
         """
         chosen: dict[TrackKey, tuple[Published, str]] = {}
-        for participant in sorted(self._participants.values(), key=_joined, reverse=True):
+        for participant in sorted(self._participants.values(), key=_joined):
+            first: dict[TrackKey, tuple[Published, str]] = {}
             for track in participant.tracks:
                 published = _published(participant.identity, track)
                 if published is not None:
-                    chosen.setdefault(published.key, (published, participant.sid))
+                    first.setdefault(published.key, (published, participant.sid))
+            chosen |= first
         return {published.sid: (published, sid) for published, sid in chosen.values()}
 
     def identities(self) -> Mapping[str, str]:

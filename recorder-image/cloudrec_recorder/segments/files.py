@@ -48,6 +48,7 @@ class Description:
     height: int = 0
     sample_rate: int = 0
     channels: int = 0
+    transcoded: bool = False
 
 
 class TrackFiles:
@@ -95,6 +96,7 @@ class TrackFiles:
                     height=description.height,
                     sample_rate=description.sample_rate,
                     channels=description.channels,
+                    transcoded=description.transcoded,
                 )
             )
 

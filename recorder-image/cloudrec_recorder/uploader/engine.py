@@ -7,9 +7,11 @@ and into the state from there. Nothing here waits for the API server.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,8 +44,9 @@ logger = logging.getLogger(__name__)
 
 PARALLEL = 4
 POLL_SECONDS = 0.1
-LINGER_MS = 30_000
-"""How long after `leave` it is waited for room in the report, when more events wait than it holds."""
+LINGER_MS = 20_000
+"""How long after `leave` it is waited for room in the report, when more events wait than it holds and somebody
+acknowledges them; less than the Pod's grace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def wall_ms() -> int:
 class Engine:
     """`tell` gets the whole report after each change of it. `finished` is set when all of the recording is dealt with.
 
-    Raises OSError from `run` when the spool cannot be read or written: a new process has to try.
+    Raises OSError from `run` when the spool cannot be read or written: a new process has to try. A full disk is no such
+    case: segments that are confirmed go all the same, and what has to be logged is logged when that has made room.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class Engine:
         self._journal = Tail(spool / JOURNAL, decode_record)
         self._log_path = spool / UPLOADS
         self._log = UploadLog(self._log_path)
+        self._owed: deque[LogRecord] = deque()
+        """Records that the full disk has not taken yet, in their order."""
         self._store = store
         self._task_file = task_file
         self._tell = tell
@@ -151,6 +157,7 @@ class Engine:
         for entry in entries:
             self.state.take(entry)
             self._changed = True
+        self._pay()
         if self._changed:
             self._say_what_is_due()
             self._changed = False
@@ -191,7 +198,8 @@ class Engine:
             return False
         if not self.state.started:
             return True
-        if self.state.crowded(self._acked) and self._clock() < self._left_at + LINGER_MS:
+        heard = self._acked > 0
+        if heard and self.state.crowded(self._acked) and self._clock() < self._left_at + LINGER_MS:
             return False
         # Without an `end` the recorder was killed, or only this sidecar is to go: no playlist is ended then.
         whole = self.state.drained if self.state.end is None else self.state.finished
@@ -237,6 +245,8 @@ class Engine:
             self._note(record)
         if isinstance(record, Uploaded):
             (self._media / record.file).unlink(missing_ok=True)
+            self._pay()
+            self._task_file.allow()
         if self._retry.succeeded(job) and self.state.trouble:
             logger.info("the bucket takes uploads again")
             self._note(Recovered(ts=self._clock()))
@@ -282,6 +292,20 @@ class Engine:
         self._note(Said(ts=ts, seq=self.state.next_seq, event=event, args=arguments))
 
     def _note(self, record: LogRecord) -> None:
-        self._log.append(record)
+        self._owed.append(record)
+        self._pay()
+        if len(self._owed) == 1:
+            logger.warning("the spool is full: the log of uploads waits for room")
         self.state.take_own(record)
         self._changed = True
+
+    def _pay(self) -> None:
+        """Write what is owed to the log, as far as the disk takes it."""
+        while self._owed:
+            try:
+                self._log.append(self._owed[0])
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                return
+            self._owed.popleft()

@@ -36,6 +36,8 @@ LARGE_PLAYLIST_MS = 60_000
 """A playlist above that many bytes is published at most so often, but for its last time."""
 
 UNACKED_EVENTS = 64
+LAST_IN = {EventType.UPLOAD_ERROR: 1, EventType.FILE_SLICE: 2, EventType.FILE_INFO: 2}
+"""When more events wait than fit, these give way to all others, those with the higher rank first."""
 FILES = 512
 CONDITIONS = 16
 MESSAGE = 1024
@@ -246,6 +248,14 @@ class State:
     def _unsaid(self, event: EventType, subject: str = "") -> bool:
         return (event, subject) not in self._said
 
+    def _waiting(self, acked: int) -> list[EventFact]:
+        """What the report holds of the events that are not acknowledged: the oldest, which is to be acknowledged
+        next; the beginning and the end of the recording; then as many as fit. A gap in the numbers says that some
+        wait, in the log, for room."""
+        waiting = [event for event in self.events if event.seq > acked]
+        others = sorted(waiting[1:], key=lambda event: (LAST_IN.get(EventType(event.type), 0), event.seq))
+        return sorted([*waiting[:1], *others[: UNACKED_EVENTS - 1]], key=lambda event: event.seq)
+
     def crowded(self, acked: int) -> bool:
         """Whether events wait for others to be acknowledged, because the report holds no more."""
         return bool(self.events) and self.events[-1].seq - acked > UNACKED_EVENTS
@@ -270,11 +280,12 @@ class State:
                     media=track.info.media,
                     kind=track.info.kind,
                     begin_time_stamp=track.info.begin_time_stamp,
+                    transcoded=track.info.transcoded,
                 )
                 for track in self.tracks.values()
                 if track.info and track.published
             ][:FILES],
-            events=[event for event in self.events if event.seq > acked][:UNACKED_EVENTS],
+            events=self._waiting(acked),
             uploaded=self.finished,
             missing=self.missing,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 
@@ -46,14 +47,20 @@ class TaskFile:
         self._write()
 
     def allow(self) -> None:
-        """Let the recording begin. Raises OSError."""
+        """Let the recording begin, or write what a full disk did not take. Raises OSError."""
         self._allowed = True
         self._write()
 
     def _write(self) -> None:
         if self.task == self._written or not (self._allowed or self.stopped):
             return
-        replace_file(self._path, self.task.model_dump_json(by_alias=True, exclude_none=True).encode())
+        try:
+            replace_file(self._path, self.task.model_dump_json(by_alias=True, exclude_none=True).encode())
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            logger.warning("the spool is full: task.json waits for room")
+            return
         self._written = self.task
         logger.info("task.json is written", extra={"desiredState": self.task.desired_state})
 

@@ -1,11 +1,12 @@
 """The sidecar's own memory, /spool/uploads.jsonl: what is confirmed, given up and said.
 
 Append-only, one JSON object a line, like the recorder's journal. A record is written before anything follows from it: a
-local file goes after its `uploaded`, an event is reported after its `event`.
+local file goes after its `uploaded`, an event is reported after its `event`. Only a full disk turns that round.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -93,9 +94,9 @@ class UploadLog:
         """Raises OSError when the disk does not take the whole line."""
         line = record.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
         before = os.fstat(self._fd).st_size
-        if os.write(self._fd, line) != len(line):
+        if os.write(self._fd, line) != len(line):  # some of it fitted
             os.ftruncate(self._fd, before)
-            raise OSError("the spool is full: a record of an upload could not be written")
+            raise OSError(errno.ENOSPC, "a record of an upload could not be written whole")
 
     def close(self) -> None:
         os.close(self._fd)

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cloudrec_recorder.capture.clock import TaskClock
-from cloudrec_recorder.capture.ice import Address, BatchedConnection, BatchedDatagramTransport, open_socket
+from cloudrec_recorder.capture.datagrams import Address
+from cloudrec_recorder.capture.ice import BatchedConnection, BatchedDatagramTransport, open_socket
 
 
 class Protocol(asyncio.DatagramProtocol):
@@ -43,8 +44,8 @@ class Stage:
         self.peer.bind(("127.0.0.1", 0))
         self.peer.settimeout(2)
 
-    def on_media(self, buffer: bytearray, length: int, addr: Address, arrival: float) -> None:
-        self.media.append((bytes(buffer[:length]), addr, arrival))
+    def on_media(self, buffer: bytearray, start: int, end: int, addr: Address, arrival: float) -> None:
+        self.media.append((bytes(buffer[start:end]), addr, arrival))
 
     def on_batch(self) -> None:
         self.batches += 1

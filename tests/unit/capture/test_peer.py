@@ -47,7 +47,7 @@ class Stage:
     def put(self, data: bytes, addr: tuple[str, int] = SERVER) -> None:
         buffer = bytearray(2048)
         buffer[: len(data)] = data
-        self.peer._on_media(buffer, len(data), addr, 5.0)
+        self.peer._on_media(buffer, 0, len(data), addr, 5.0)
 
     def frame(self, index: int, *, key: bool = False) -> bytes:
         return self.server.protect(rtp(SSRC, 108, index, index * 3000, picture(index, key=key)))

@@ -38,7 +38,7 @@ class Stage:
         self.put(rtp(SSRC, H264, index, index * 3000, picture(index, key=key)))
 
     def put(self, packet: bytes) -> None:
-        self.receiver.rtp(bytearray(packet), len(packet), self.now)
+        self.receiver.rtp(bytearray(packet), 0, len(packet), self.now)
 
     def numbers(self) -> list[int]:
         return [int.from_bytes(unit.data[-24:][:4], "big") for unit in self.sink.units]

@@ -30,7 +30,7 @@ def sr(ssrc: int, ntp: int, timestamp: int, blocks: int = 0) -> bytes:
 
 def test_plain_packet() -> None:
     data = rtp()
-    packet = parse_rtp(data, len(data))
+    packet = parse_rtp(data, 0, len(data))
     assert packet is not None
     assert packet == (108, True, 65535, 0xFFFFFFFF, 77, 12, 19)
 
@@ -38,7 +38,7 @@ def test_plain_packet() -> None:
 def test_csrcs_extension_and_padding_are_skipped() -> None:
     middle = bytes(8) + struct.pack("!HH", 0xBEDE, 2) + bytes(8)
     data = rtp(b"payload" + b"\x00\x00\x03", first=0x80 | 0x20 | 0x10 | 2, middle=middle)
-    packet = parse_rtp(data, len(data))
+    packet = parse_rtp(data, 0, len(data))
     assert packet is not None
     assert data[packet[5] : packet[6]] == b"payload"
 
@@ -56,13 +56,13 @@ def test_csrcs_extension_and_padding_are_skipped() -> None:
     ],
 )
 def test_malformed_packets_are_refused(data: bytes) -> None:
-    packet = parse_rtp(data, len(data))
+    packet = parse_rtp(data, 0, len(data))
     assert packet is None or packet[6] <= len(data)
 
 
 def test_a_packet_of_padding_only_has_an_empty_payload() -> None:
     data = rtp(bytes(9) + b"\x0a", first=0xA0)
-    packet = parse_rtp(data, len(data))
+    packet = parse_rtp(data, 0, len(data))
     assert packet is not None
     assert packet[5] == packet[6]
 
@@ -70,7 +70,7 @@ def test_a_packet_of_padding_only_has_an_empty_payload() -> None:
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_parsing_never_raises_and_stays_inside(data: bytes, length: int) -> None:
     length = min(length, len(data))
-    packet = parse_rtp(data, length)
+    packet = parse_rtp(data, 0, length)
     assert packet is None or 12 <= packet[5] <= packet[6] <= length
 
 

@@ -67,7 +67,7 @@ def test_the_answer_matches_the_offer(name: str) -> None:
             continue
         assert given_back.direction == ("inactive" if asked.direction == "recvonly" else "recvonly")
         names = {codec.name.upper() for codec in given_back.rtp.codecs}
-        assert names <= {"OPUS"} if given_back.kind == "audio" else names <= {"H264", "VP8", "RTX"}
+        assert names <= {"OPUS"} if given_back.kind == "audio" else names <= {"H264", "VP8", "VP9", "AV1", "RTX"}
 
 
 def test_what_cannot_be_received_is_refused_in_its_place() -> None:

@@ -58,6 +58,7 @@ class ScriptedRoom:
         self.subscribed: frozenset[str] = frozenset()
         self.asked: list[TrackKey] = []
         self.left = False
+        self.offsets: dict[str, float] = {}
         self._leaves = leaves
         self._events: asyncio.Queue[RoomEvent | Exception] = asyncio.Queue()
 
@@ -93,6 +94,9 @@ class ScriptedRoom:
 
     def subscribe(self, sids: Set[str]) -> None:
         self.subscribed = frozenset(sids)
+
+    def clock_offsets(self) -> dict[str, float]:
+        return self.offsets
 
     def request_keyframe(self, key: TrackKey) -> None:
         self.asked.append(key)

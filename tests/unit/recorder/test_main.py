@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from cloudrec_contract.spool import EndRecord
-from cloudrec_recorder.logs import JsonFormatter
 from cloudrec_recorder.settings import parse
 from tests.unit.recorder import scripted
 
@@ -45,15 +43,6 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "CLOUDREC_DRAIN_TIMEOUT" in text
     assert "exit codes" in text
-
-
-def test_a_line_of_the_log() -> None:
-    formatter = JsonFormatter()
-    formatter.fields.update(task="t-1", attempt=0)
-    record = logging.makeLogRecord({"name": "n", "levelname": "INFO", "msg": "hello %s", "args": ("you",), "user": "u"})
-    line = json.loads(formatter.format(record))
-    assert line["message"] == "hello you"
-    assert (line["task"], line["attempt"], line["user"], line["level"]) == ("t-1", 0, "u", "info")
 
 
 def recorder(folder: Path) -> subprocess.Popen[bytes]:

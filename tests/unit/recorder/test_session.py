@@ -12,6 +12,7 @@ from cloudrec_contract.spool import (
     ALIVE,
     DRAINED,
     MEDIA,
+    ClockRecord,
     ConditionRecord,
     EndRecord,
     JoinedRecord,
@@ -234,7 +235,8 @@ async def test_out_of_reach_is_a_condition_until_joined(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"), [(1, "RemovedByApi"), (2, "RoomDeleted"), (3, "RemovedByServer"), (100, "RejoinTimeout")]
+    ("code", "reason"),
+    [(1, "RemovedByApi"), (2, "RoomDeleted"), (3, "RemovedByServer"), (100, "RejoinTimeout"), (101, "RepeatedEntry")],
 )
 async def test_the_room_ends_it(bench: Bench, code: int, reason: str) -> None:
     room = await bench.start("alice")
@@ -320,8 +322,9 @@ async def test_a_spool_that_cannot_be_written(bench: Bench) -> None:
     room.media(*voice())
     assert bench.running is not None
     outcome = await asyncio.wait_for(bench.running, 20)
-    assert (outcome.failed, outcome.reason) == (True, Reason.SPOOL_FAILED)
+    assert (outcome.failed, outcome.reason, outcome.leave_code) == (True, Reason.SPOOL_FAILED, None)
     assert bench.of(EndRecord)[0].reason == Reason.SPOOL_FAILED
+    assert not bench.of(LeftRecord)  # no code of the guide's is true
 
 
 async def test_the_uploader_is_not_waited_for_without_end(bench: Bench) -> None:
@@ -343,6 +346,39 @@ async def test_lists_change_while_it_runs(bench: Bench) -> None:
     await bench.until(lambda: room.subscribed == {"bob/audio", "alice/video"})
 
 
+async def test_a_user_whose_files_cannot_be_named_is_left_out_and_told_of(bench: Bench) -> None:
+    long = "x" * 200
+    room = await bench.start("alice", long)
+    await bench.until(lambda: "NameTooLong" in bench.conditions())
+    assert room.subscribed == {"alice/audio", "alice/video"}
+    assert f"{'x' * 32}… (200 bytes, 138 can be)" in bench.conditions()["NameTooLong"]
+    room.present("alice", "x" * 138)
+    await bench.until(lambda: "NameTooLong" not in bench.conditions())
+    assert len(room.subscribed) == 4
+    room.media(*voice("x" * 138))
+    bench.session.stop("enough")
+    outcome = await bench.end()
+    assert not outcome.failed
+    assert len(bench.of(SegmentRecord)) == 1
+
+
+async def test_the_name_of_a_merged_file_is_longer(bench: Bench) -> None:
+    room = await bench.start("x" * 138, mergeAudioVideo=True)
+    await bench.until(lambda: "NameTooLong" in bench.conditions())
+    assert not room.subscribed
+
+
+async def test_publishers_clocks_are_noted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    room = await bench.start("alice")
+    room.offsets = {"alice": -3600.0005}
+    bench.session.stop("enough")
+    await bench.end()
+    (record,) = bench.of(ClockRecord)
+    assert (record.user_id, record.offset) == ("alice", -3600000.5)
+    assert any(getattr(entry, "offset_ms", None) == -3600000.5 for entry in caplog.records)
+
+
 async def test_the_26th_stream_waits_and_is_told_of(bench: Bench) -> None:
     users = [f"u{number:02}" for number in range(27)]
     room = await bench.start(*users)
@@ -356,12 +392,15 @@ async def test_the_26th_stream_waits_and_is_told_of(bench: Bench) -> None:
 
 async def test_an_unsupported_codec_is_told_of_while_it_is_there(bench: Bench) -> None:
     room = await bench.start("alice")
-    room.media(AccessUnit(TrackKey("alice", "main", "video"), "VP8", b"\x00", 1.0, True, 7), *voice())
-    await bench.until(lambda: bench.conditions() == {"CodecUnsupported": "not recorded: VP8 of alice (main)"})
+    room.media(AccessUnit(TrackKey("alice", "main", "video"), "H265", b"\x00", 1.0, True, 7), *voice())
+    await bench.until(lambda: bench.conditions() == {"CodecUnsupported": "not recorded: H265 of alice (main)"})
     key = TrackKey("alice", "main", "audio")
     room.present("alice", tracks=(Published("alice/audio", key, ""),))
     await bench.until(lambda: bench.conditions() == {})
     assert [record.kind for record in bench.of(TrackRecord)] == ["audio"]
+    room.say(Left(99, "Stopped", "idle"))
+    await bench.end()
+    assert bench.conditions() == {"CodecUnsupported": "not recorded: H265 of alice (main)"}
 
 
 async def test_keyframes_are_asked_of_the_room(bench: Bench) -> None:

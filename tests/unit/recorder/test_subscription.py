@@ -77,13 +77,10 @@ def test_slots_go_to_the_first_and_stay_with_them() -> None:
     assert later.waiting == (("carol", "main"), ("carol", "aux"), ("aaron", "main"), ("aaron", "aux"))
 
 
-def test_a_republish_that_overlaps_does_not_break_what_is_recorded() -> None:
-    old, new = track("alice", sid="old"), track("alice", sid="new")
-    before = chosen(Streams(), [old])
-    assert chosen(Streams(), [old, new], before).sids == {"old"}
-    assert chosen(Streams(), [new, old], before).sids == {"old"}
-    assert chosen(Streams(), [new], before).sids == {"new"}
-    assert chosen(Streams(), [old, new]).sids == {"new"}
+def test_a_republished_track_takes_its_predecessors_slot() -> None:
+    before = chosen(Streams(), [track("alice", sid="old"), track("bob")], limit=1)
+    after = chosen(Streams(), [track("bob"), track("alice", sid="new")], before, limit=1)
+    assert after.sids == {"new"}
 
 
 USERS = st.sampled_from([f"u{n}" for n in range(12)])

@@ -13,11 +13,12 @@ Handler = Callable[[ServerConnection], Awaitable[None]]
 
 
 class FakeSignalServer:
-    """`handler` speaks with a client that was let in; `status` refuses; `requests` are all that came."""
+    """`handler` speaks with a client that was let in; `status` refuses with `body`; `requests` are all that came."""
 
     def __init__(self) -> None:
         self.handler: Handler = self.join
         self.status: int | None = None
+        self.body = "because"
         self.requests: list[Request] = []
         self.server: Server | None = None
 
@@ -32,7 +33,7 @@ class FakeSignalServer:
 
     def check(self, socket: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
-        return socket.respond(HTTPStatus(self.status), "because\n") if self.status else None
+        return socket.respond(HTTPStatus(self.status), f"{self.body}\n") if self.status else None
 
     @property
     def url(self) -> str:

@@ -36,6 +36,20 @@ async def test_bounded_and_the_end_is_never_lost() -> None:
     assert events[-1] == Left(100, "RejoinTimeout", "")
 
 
+async def test_what_nothing_newer_replaces_is_kept() -> None:
+    queue = EventQueue()
+    queue.put(Unreachable("LiveKitUnreachable", "first"))
+    queue.put(Joined())
+    last = Changed(frozenset("a"), ())
+    for _ in range(QUEUE_MAX):
+        queue.put(Unreachable("x", "y"))
+        queue.put(last)
+    events = await drain(queue)
+    assert len(events) <= QUEUE_MAX
+    assert Joined() in events
+    assert events[-1] == last
+
+
 async def test_a_waiting_consumer_is_woken() -> None:
     queue = EventQueue()
     waiting = asyncio.create_task(queue.get())

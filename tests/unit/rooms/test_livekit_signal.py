@@ -53,11 +53,18 @@ async def test_joins_with_the_token_in_a_header_and_in_no_log(
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(401, TokenRefused), (403, TokenRefused), (404, RoomAbsent), (503, SignalError)]
+    ("status", "body", "error"),
+    [
+        (401, "because", TokenRefused),
+        (403, "because", TokenRefused),
+        (404, "requested room does not exist", RoomAbsent),
+        (404, "404 page not found", SignalError),
+        (503, "because", SignalError),
+    ],
 )
-async def test_refusals(fake: FakeSignalServer, status: int, error: type[Exception]) -> None:
-    fake.status = status
-    with pytest.raises(error, match=f"HTTP {status}: because") as caught:
+async def test_refusals(fake: FakeSignalServer, status: int, body: str, error: type[Exception]) -> None:
+    fake.status, fake.body = status, body
+    with pytest.raises(error, match=f"HTTP {status}: {body}") as caught:
         await SignalClient.open(fake.url, "t")
     assert type(caught.value) is error
 

@@ -58,7 +58,8 @@ def roster(*people: ParticipantInfo, own: str = "robot~1") -> Roster:
         (DisconnectReason.PARTICIPANT_REMOVED, True, 1, "RemovedByApi"),
         (DisconnectReason.ROOM_DELETED, True, 2, "RoomDeleted"),
         (DisconnectReason.ROOM_DELETED, False, 2, "RoomDeleted"),
-        (DisconnectReason.DUPLICATE_IDENTITY, True, 3, "RemovedByServer"),
+        (DisconnectReason.DUPLICATE_IDENTITY, True, 101, "RepeatedEntry"),
+        (DisconnectReason.USER_REJECTED, True, 3, "RemovedByServer"),
         (DisconnectReason.ROOM_CLOSED, True, 4, "RoomClosed"),
     ],
 )
@@ -153,6 +154,16 @@ def test_one_track_for_each_key_the_newest_sessions_first() -> None:
     room.update([person("anna", sid="PA_1", state=ParticipantInfo.State.DISCONNECTED)])
     assert set(room.tracks()) == {"TR_new"}
     assert room.anchors() == {"anna"}
+
+
+def test_tracks_come_in_the_order_of_their_publishers() -> None:
+    late = person("zoe", track("TR_a", TrackSource.CAMERA), joined=3)
+    first = person("mia", track("TR_z", TrackSource.CAMERA), track("TR_b", TrackSource.MICROPHONE), joined=1)
+    second = person("ann", track("TR_m", TrackSource.CAMERA), joined=2)
+    room = roster(late, second, first)
+    assert [key.user_id for key in (t.key for t, _ in room.tracks().values())] == ["mia", "ann", "zoe"]
+    room.update([person("mia", track("TR_c", TrackSource.CAMERA), sid="PA_again", joined=4)])
+    assert list(room.tracks()) == ["TR_c", "TR_m", "TR_a"]
 
 
 def test_updates() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.playlist import parse
 from cloudrec_contract.resources import DesiredState, Report, ReportState
-from cloudrec_contract.spool import MEDIA
+from cloudrec_contract.spool import MEDIA, Record, parse_task
+from cloudrec_recorder.uploader import taskfile
 from cloudrec_recorder.uploader.engine import PARALLEL, Engine
 from cloudrec_recorder.uploader.store import BucketRefused, BucketUnreachable, UploadFailed
 from cloudrec_recorder.uploader.taskfile import TaskFile
+from cloudrec_recorder.uploader.uploadlog import UploadLog
 from tests.unit.uploader.helpers import BEGIN, TASK, MemoryStore, Recorder, until
 
 
@@ -154,6 +157,73 @@ async def test_a_bucket_that_goes_away_loses_nothing_and_is_told_once(tmp_path: 
         assert sidecar.events == [303, 301, 307, 304, 308, 302, 305]
         assert sidecar.report.missing == 0
         assert [s.name for s in parse(store.objects[track].decode()).segments] == recorder.segments[track]
+
+
+class FullDisk:
+    """Lets nobody write while it is full: it has room for so many segments."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, spool: Path, segments: int) -> None:
+        self.media = spool / MEDIA
+        self.segments = segments
+        append, replace = UploadLog.append, taskfile.replace_file
+
+        def append_if_room(log: UploadLog, record: Record) -> None:
+            self.check()
+            append(log, record)
+
+        def replace_if_room(path: Path, data: bytes) -> None:
+            self.check()
+            replace(path, data)
+
+        monkeypatch.setattr(UploadLog, "append", append_if_room)
+        monkeypatch.setattr(taskfile, "replace_file", replace_if_room)
+
+    def check(self) -> None:
+        if self.media.is_dir() and len(list(self.media.iterdir())) >= self.segments:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_full_disk_is_emptied_when_the_bucket_is_back(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(monkeypatch, tmp_path, 4)
+    async with running(Sidecar(tmp_path, store)) as sidecar:
+        recorder = await sidecar.recorder()
+        track = recorder.track()
+        store.fault = lambda name: BucketUnreachable("ServiceUnavailable", "come back later")
+        for _ in range(6):
+            recorder.segment(track)
+        await until(lambda: sidecar.reasons == [Reason.BUCKET_UNREACHABLE])
+    # a restart on the full disk, and a stop of the task, change nothing
+    async with running(Sidecar(tmp_path, store)) as again:
+        await until(lambda: again.reasons == [Reason.BUCKET_UNREACHABLE])
+        again.task_file.change(DesiredState.STOPPED, None)
+        recorder.end()
+        store.fault = lambda name: None
+        await asyncio.wait_for(again.engine.finished.wait(), 30)
+        assert again.report.missing == 0
+        assert again.events[:3] == [303, 301, 308]
+        assert sorted(again.events[3:-1]) == [302, 304, 307]
+        assert again.events[-1] == 305
+        playlist = parse(store.objects[track].decode())
+        assert [s.name for s in playlist.segments] == recorder.segments[track]
+        assert playlist.ended
+        assert parse_task((tmp_path / "task.json").read_bytes()).desired_state is DesiredState.STOPPED
+    async with running(Sidecar(tmp_path, store)) as third:
+        await asyncio.wait_for(third.engine.finished.wait(), 20)
+        assert third.reports[0] == again.report
+
+
+async def test_another_failure_of_the_disk_needs_a_new_process(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(log: UploadLog, record: Record) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    sidecar = Sidecar(tmp_path, store)
+    monkeypatch.setattr(UploadLog, "append", broken)
+    with pytest.raises(ExceptionGroup):
+        await asyncio.wait_for(sidecar.engine.run(), 20)
 
 
 async def test_the_playlist_waits_for_the_first_unconfirmed_segment(tmp_path: Path, store: MemoryStore) -> None:
@@ -301,11 +371,31 @@ async def test_events_that_do_not_fit_are_not_left_behind(tmp_path: Path, store:
         recorder.segment(recorder.track(f"user{user}"), size=32)
     recorder.end()
     await asyncio.wait_for(sidecar.engine.finished.wait(), 20)
-    sidecar.engine.leave()
     assert len(sidecar.report.events) == 64
+    sidecar.engine.acknowledge(10)
+    sidecar.engine.leave()
+    await until(lambda: len(sidecar.report.events) == 64 and sidecar.report.events[0].seq == 11)
+    assert not run.done()
     sidecar.engine.acknowledge(30)
     await asyncio.wait_for(run, 20)
     assert [event.seq for event in sidecar.report.events] == list(range(31, 85))
+
+
+async def test_the_end_is_told_although_nobody_acknowledges_and_nobody_is_waited_for(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    sidecar = Sidecar(tmp_path, store)
+    run = asyncio.create_task(sidecar.engine.run())
+    recorder = await sidecar.recorder()
+    for user in range(40):
+        recorder.segment(recorder.track(f"user{user}"), size=32)
+    recorder.end()
+    await asyncio.wait_for(sidecar.engine.finished.wait(), 20)
+    sidecar.engine.leave()
+    await asyncio.wait_for(run, 5)  # the sidecar's clock stands still
+    told = sidecar.events
+    assert len(told) == 64
+    assert [kind for kind in told if kind not in (304, 307)] == [303, 301, 302, 305]
 
 
 async def test_but_not_waited_for_without_end(tmp_path: Path, store: MemoryStore) -> None:
@@ -316,8 +406,9 @@ async def test_but_not_waited_for_without_end(tmp_path: Path, store: MemoryStore
         recorder.segment(recorder.track(f"user{user}"), size=32)
     recorder.end()
     await asyncio.wait_for(sidecar.engine.finished.wait(), 20)
+    sidecar.engine.acknowledge(1)
     sidecar.engine.leave()
-    sidecar.now += 31_000
+    sidecar.now += 21_000
     await asyncio.wait_for(run, 20)
 
 

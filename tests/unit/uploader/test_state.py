@@ -1,17 +1,20 @@
 """The fold: what follows from the journal and the own log, and that a restart anywhere changes nothing."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.events import EventType
 from cloudrec_contract.playlist import parse
 from cloudrec_contract.resources import ReportState
 from cloudrec_contract.spool import (
+    ClockRecord,
     ConditionRecord,
     EndRecord,
     JoinedRecord,
@@ -20,6 +23,7 @@ from cloudrec_contract.spool import (
     SegmentRecord,
     StateRecord,
     TrackRecord,
+    decode_record,
 )
 from cloudrec_recorder.uploader.state import LARGE_PLAYLIST, LARGE_PLAYLIST_MS, State
 from cloudrec_recorder.uploader.uploadlog import (
@@ -176,6 +180,14 @@ def test_a_playlist_that_is_given_up_does_not_hold_up_the_end() -> None:
     assert state.report(0).files == []
 
 
+def test_the_report_tells_which_files_are_transcoded() -> None:
+    records = [track(transcoded=True), segment("1.ts"), track("b.m3u8", media="aux"), segment("2.ts", "b.m3u8")]
+    names = ("a.m3u8", "b.m3u8")
+    published = [Published(ts=4, track=name, segments=1, bytes=9, ended=False) for name in names]
+    report = fold(records, [started(), uploaded("1.ts"), uploaded("2.ts"), *published]).report(0)
+    assert [(file.media, file.transcoded) for file in report.files] == [("main", True), ("aux", False)]
+
+
 def test_308_once_an_episode() -> None:
     state = fold([], [started()])
     trouble = Trouble(ts=5, reason=Reason.BUCKET_UNREACHABLE, code="SlowDown", message="m")
@@ -249,6 +261,28 @@ def test_no_more_than_64_events_are_in_the_report_and_acked_ones_go() -> None:
     assert [e.seq for e in state.report(50).events] == list(range(51, 101))
     assert not state.crowded(50)
     assert state.report(100).events == []
+
+
+def test_what_there_is_one_of_is_always_in_the_report_and_nothing_is_lost() -> None:
+    files = [(EventType.FILE_SLICE, EventType.FILE_INFO)[n % 2] for n in range(120)]
+    kinds = [EventType.UPLOAD_START, EventType.RECORDER_START, *files]
+    kinds[50:50] = [EventType.UPLOAD_ERROR]
+    kinds += [EventType.RECORDER_STOP, EventType.UPLOAD_STOP]
+    own = [Said(ts=n, seq=n, event=kind, args={"Status": 0, "FileList": str(n)}) for n, kind in enumerate(kinds, 1)]
+    state = fold([], own)
+    told = state.report(0).events
+    assert [e.type for e in told if e.type not in (304, 307)] == [303, 301, 308, 302, 305]
+    assert [e.seq for e in told] == sorted(e.seq for e in told)
+    assert len(told) == 64
+    # Whoever acknowledges as far as there is no gap gets every one.
+    got: set[int] = set()
+    acked = 0
+    for _ in range(10):
+        told = state.report(acked).events
+        got |= {e.seq for e in told}
+        while acked + 1 in got:
+            acked += 1
+    assert (acked, told) == (125, [])
 
 
 @pytest.mark.parametrize("name", ["../x.ts", "/etc/x.ts", "", ".", "..", "a/b.ts", "a\0.ts", "key", "../a.m3u8"])
@@ -364,3 +398,74 @@ def test_the_interleaving_of_the_two_files_does_not_matter(journal: list[Journal
     assert mixed.report(0) == straight.report(0)
     assert list(mixed.pending) == list(straight.pending)
     assert [t.name for t in mixed.unpublished()] == [t.name for t in straight.unpublished()]
+
+
+NUMBERS = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.sampled_from([0, -1, 1e30, float("inf"), float("nan"), 4_102_444_800_000, 2**63, 86_400 * 31]),
+)
+TEXTS = st.one_of(st.sampled_from(["a.m3u8", "b.m3u8", "1.ts", "2.ts", "../x.ts", "alice", "", "\ud800"]), st.text())
+VALUES = st.one_of(NUMBERS, TEXTS, st.booleans(), st.none())
+
+
+def hostile(record: JournalRecord) -> st.SearchStrategy[bytes]:
+    """The record's line with some of its values exchanged for others."""
+    fields = record.wire()
+    changes = {name: VALUES for name in fields if name != "type"}
+    return st.fixed_dictionaries({}, optional=changes).map(lambda more: json.dumps({**fields, **more}).encode())
+
+
+HOSTILE = st.one_of(
+    st.binary(max_size=80),
+    *map(
+        hostile,
+        [
+            JoinedRecord(ts=1),
+            StateRecord(ts=1, state=ReportState.RECORDING),
+            ConditionRecord(ts=1, reason="SlowDisk", message="m"),
+            track(),
+            track("b.m3u8", kind="audio"),
+            segment("1.ts"),
+            segment("2.ts"),
+            ClockRecord(ts=1, user_id="alice", offset=1.0),
+            LeftRecord(ts=1, leave_code=0),
+            EndRecord(ts=1, reason="Stopped"),
+        ],
+    ),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(HOSTILE, st.booleans()), max_size=12))
+def test_no_journal_makes_it_raise(lines: list[tuple[bytes, bool]]) -> None:
+    """The recorder parses strangers' media; whatever it may come to write, everything else is still uploaded."""
+    state = fold([], [started()])
+    for line, upload in lines:
+        try:
+            state.take(decode_record(line))
+        except ValidationError:
+            continue
+        if upload:
+            for file in list(state.pending):
+                state.take_own(uploaded(file))
+        for fact in list(state.due(5)):
+            state.take_own(Said(ts=fact.ts, seq=state.next_seq, event=fact.type, args=fact.args))
+        for waiting in list(state.unpublished()):
+            made = state.publication(waiting)
+            state.take_own(
+                Published(ts=4, track=waiting.name, segments=made.segments, bytes=len(made.text), ended=made.ended)
+            )
+        assert all(abs(event.ts) < 2**63 for event in state.events)
+        json.dumps(state.report(0).wire(), allow_nan=False).encode()
+
+
+def test_a_journal_of_impossible_times_is_left_out_and_the_rest_is_published() -> None:
+    state = fold([track(), segment("1.ts")], [uploaded("1.ts")])
+    for start, duration in (("NaN", "1"), ("1e30", "1"), ("1", "1e999")):
+        line = segment("2.ts").model_dump_json(by_alias=True)
+        line = line.replace('"start":1000.0', f'"start":{start}').replace('"duration":10.0', f'"duration":{duration}')
+        with pytest.raises(ValidationError):
+            decode_record(line.encode())
+    (waiting,) = state.unpublished()
+    assert len(parse(state.publication(waiting).text.decode()).segments) == 1
