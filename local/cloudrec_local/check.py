@@ -98,7 +98,7 @@ def _describe(
 def _file_faults(recording: Recording, kind: str) -> Iterable[str]:
     if not recording.playlist.ended:
         yield "the playlist has no end"
-    if recording.kind != kind:
+    if kind not in (recording.kind, "audio_video"):
         yield f"holds {recording.kind}"
     if recording.playlist.size is None and kind == "video":
         yield "the playlist does not tell the picture's size"

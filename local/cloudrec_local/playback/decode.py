@@ -25,7 +25,7 @@ from cloudrec_local.synthetic.picture import is_flash
 TICKS = 90_000
 _WRAP = 1 << 33
 
-Kind = Literal["audio", "video"]
+Kind = Literal["audio", "video", "audio_video"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,10 @@ class SegmentSeen:
 
 @dataclass(slots=True)
 class Recording:
-    """One playlist's content. `faults`: everything that a player could stumble over, in words."""
+    """One playlist's content. `faults`: everything that a player could stumble over, in words.
+
+    `kind` is audio_video when any segment holds pictures and any holds sound; `codec` is then that of the pictures.
+    """
 
     playlist: MediaPlaylist
     kind: Kind
@@ -117,6 +120,7 @@ def load(text: str, get: Callable[[str], bytes]) -> Recording:
 class _Unit:
     """A packet with its unwrapped PTS and its duration, in ticks."""
 
+    video: bool
     pts: int
     duration: int
     keyframe: bool
@@ -128,7 +132,8 @@ class _Loader:
         self._playlist = playlist
         self._recording = Recording(playlist, "video", "")
         self._continuity = Continuity()
-        self._decoder: _VideoDecoder | _AudioDecoder | None = None
+        self._decoders: dict[bool, _VideoDecoder | _AudioDecoder] = {}  # of pictures, of sound
+        self._codecs: dict[bool, str] = {}
         self._first: int | None = None
         self._last = 0
 
@@ -145,41 +150,50 @@ class _Loader:
             except (FFmpegError, _UnreadableError) as error:
                 recording.faults.append(f"{entry.name}: cannot be read: {error}")
                 continue
-            if not units[0].keyframe:
+            if not next((u for u in units if u.video), units[0]).keyframe:
                 recording.faults.append(f"{entry.name}: does not begin with a keyframe")
             first, end = min(u.pts for u in units), max(u.pts + u.duration for u in units)
+            if not recording.segments:
+                self._first = first  # of pictures and sound whichever is earlier, not what is first in the file
             recording.segments.append(
                 SegmentSeen(entry.name, len(data), entry.duration, entry.discontinuity, first, end)
             )
-            if self._decoder is None:
-                self._decoder = (_VideoDecoder if recording.kind == "video" else _AudioDecoder)(recording, self._wall)
             for unit in units:
-                self._decoder.feed(unit.packet, index, entry.name)
+                self._decoder(unit.video).feed(unit.packet, index, entry.name)
         self._flush()
+        recording.codec = self._codecs.get(True) or self._codecs.get(False, "")
+        if self._codecs:
+            recording.kind = "audio_video" if len(self._codecs) > 1 else "video" if True in self._codecs else "audio"
         return recording
 
+    def _decoder(self, video: bool) -> _VideoDecoder | _AudioDecoder:
+        if video not in self._decoders:
+            make = _VideoDecoder if video else _AudioDecoder
+            self._decoders[video] = make(self._recording, self._codecs[video], self._wall)
+        return self._decoders[video]
+
     def _flush(self) -> None:
-        if self._decoder is not None:
-            self._decoder.feed(None, 0, "the end")
-            self._decoder = None
+        for decoder in self._decoders.values():
+            decoder.feed(None, 0, "the end")
+        self._decoders.clear()
 
     def _demux(self, data: bytes) -> list[_Unit]:
-        """The packets of a segment's only stream. Sets the recording's kind and codec."""
+        """The packets of a segment's one stream of pictures, one of sound, or both, in the order of the file."""
         with av.open(io.BytesIO(data), mode="r", format="mpegts") as container:
             streams = container.streams
-            if len(streams) != 1 or streams[0].type not in ("video", "audio"):
-                raise _UnreadableError(f"holds {[s.type for s in streams]} instead of one stream")
-            stream = streams[0]
-            kind: Kind = "video" if stream.type == "video" else "audio"
-            if self._first is None:
-                self._recording.kind, self._recording.codec = kind, stream.codec_context.name
-            units = [self._unit(packet) for packet in container.demux(stream) if packet.size]
+            kinds = sorted(stream.type for stream in streams)
+            if kinds not in (["audio"], ["video"], ["audio", "video"]):
+                raise _UnreadableError(f"holds {kinds} instead of pictures, sound, or both")
+            for stream in streams:
+                self._codecs.setdefault(stream.type == "video", stream.codec_context.name)
+            units = [self._unit(packet) for packet in container.demux() if packet.size]
         if not units:
             raise _UnreadableError("holds no media")
-        if self._recording.kind == "video":  # a transport stream tells no durations of pictures
-            for unit, after in pairwise(units):
-                unit.duration = after.pts - unit.pts
-            units[-1].duration = units[-2].duration if len(units) > 1 else 0
+        pictures = [unit for unit in units if unit.video]
+        for unit, after in pairwise(pictures):  # a transport stream tells no durations of pictures
+            unit.duration = after.pts - unit.pts
+        if pictures:
+            pictures[-1].duration = pictures[-2].duration if len(pictures) > 1 else 0
         return units
 
     def _unit(self, packet: Packet[Any]) -> _Unit:
@@ -190,7 +204,7 @@ class _Loader:
         copy = Packet(bytes(packet))
         copy.pts = copy.dts = pts
         copy.time_base = Fraction(1, TICKS)
-        return _Unit(pts, packet.duration or 0, packet.is_keyframe, copy)
+        return _Unit(packet.stream.type == "video", pts, packet.duration or 0, packet.is_keyframe, copy)
 
     def _unwrap(self, pts: int) -> int:
         if self._first is None:
@@ -210,9 +224,9 @@ class _UnreadableError(Exception):
 class _VideoDecoder:
     """One decoder over segments; it is strict, so that damage is told and not concealed."""
 
-    def __init__(self, recording: Recording, wall: Callable[[int], float]) -> None:
+    def __init__(self, recording: Recording, codec: str, wall: Callable[[int], float]) -> None:
         self._recording, self._wall = recording, wall
-        context = av.CodecContext.create(recording.codec, "r")
+        context = av.CodecContext.create(codec, "r")
         assert isinstance(context, av.VideoCodecContext)
         self._context = context
         self._context.thread_count = 1
@@ -246,9 +260,9 @@ class _VideoDecoder:
 class _AudioDecoder:
     """Joins what lies end to end into one `Sound`; more than a tick of difference begins another."""
 
-    def __init__(self, recording: Recording, wall: Callable[[int], float]) -> None:
+    def __init__(self, recording: Recording, codec: str, wall: Callable[[int], float]) -> None:
         self._recording, self._wall = recording, wall
-        context = av.CodecContext.create(recording.codec, "r")
+        context = av.CodecContext.create(codec, "r")
         assert isinstance(context, av.AudioCodecContext)
         self._context = context
         self._parts: list[Samples] = []

@@ -47,7 +47,7 @@ class UserPlan(Model):
     width: int = Field(640, ge=MIN_WIDTH, multiple_of=2)
     height: int = Field(360, ge=2, multiple_of=2)
     fps: int = Field(15, ge=1, le=60)
-    codec: Literal["H264", "VP8"] = "H264"
+    codec: Literal["H264", "VP8", "VP9", "AV1"] = "H264"
     simulcast: bool = False
     dtx: bool = Field(False, description="send nothing while the microphone is silent; the SDK's own default is on")
 
