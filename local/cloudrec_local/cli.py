@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .errors import StackError
-from .home import DEFAULT_NAME
+from .home import DEFAULT_NAME, invocation
 from .state import PARTS
 from .status import StackStatus
 
@@ -170,8 +170,9 @@ def _show(found: StackStatus) -> None:
     table.add_row("logs", str(found.logs))
     console.print(table, highlight=False, soft_wrap=True)
     if found.kubernetes and found.livekit and not dead:
+        call = invocation()
         console.print(
-            "\nNext: cloudrec publish, and in another terminal: cloudrec kubectl apply -f examples/recording.yaml",
+            f"\nNext: {call} publish, and in another terminal: {call} kubectl apply -f examples/recording.yaml",
             highlight=False,
             soft_wrap=True,
         )

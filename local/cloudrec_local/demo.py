@@ -30,7 +30,7 @@ from cloudrec_contract.secret import Secret
 from cloudrec_local.check import FileReport, check_files
 from cloudrec_local.errors import StackError
 from cloudrec_local.fetch import PLAYER_PREFIX, Objects, download, objects_of
-from cloudrec_local.home import DEFAULT_NAME, example
+from cloudrec_local.home import DEFAULT_NAME, example, invocation
 from cloudrec_local.stack import Stack
 from cloudrec_local.status import StackStatus
 from cloudrec_local.synthetic.plan import Plan, standard_plan
@@ -271,7 +271,9 @@ def _faults(report: FileReport, seconds: int) -> list[str]:
 
 def _what_next(console: Console, out: Path, joined: bool) -> None:
     player = min(out.glob(f"{PLAYER_PREFIX}*.m3u8"))
-    further = "cloudrec kubectl describe crec demo" if joined else "make up, then README.md, “Your first recording”"
+    further = (
+        f"{invocation()} kubectl describe crec demo" if joined else "make up, then README.md, “Your first recording”"
+    )
     console.print(f"\n[bold green]Recorded.[/] The files are in {_short(out)}")
     console.print(f"  play a user's picture and sound   ffplay {_short(player)}")
     console.print("  one playlist per user and kind    named as TRTC names them; all on one time line")

@@ -142,6 +142,11 @@ def tool(name: str, environ: Mapping[str, str] = os.environ) -> Path:
     return Path(found)
 
 
+def invocation(environ: Mapping[str, str] = os.environ) -> str:
+    """How the user calls this program: `uv run` sets UV in what it starts."""
+    return "uv run cloudrec" if environ.get("UV") else "cloudrec"
+
+
 def crds() -> list[Path]:
     """The CRD manifests: packaged inside the contract in a wheel, in `crds/` of a checkout."""
     contract = Path(str(files("cloudrec_contract")))
