@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -33,7 +34,7 @@ class Depacketizer(Protocol):
         """Nothing can be emitted until the publisher sends a keyframe."""
 
 
-class VideoDepacketizer:
+class VideoDepacketizer(ABC):
     """What all video codecs share: frames end at the marker, and all that can go wrong on the way.
 
     An SFU switching layers or muting cuts a frame short: the RTP time changes without a marker though no packet is
@@ -98,14 +99,14 @@ class VideoDepacketizer:
         self._parts.append(part)
         self._bytes += len(part)
 
+    @abstractmethod
     def _starts_frame(self, buffer: Buffer, start: int, end: int) -> bool:
         """Whether this payload is surely the first of its frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _collect(self, buffer: Buffer, start: int, end: int) -> bool:
         """Take one payload; False when the frame is spoilt."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _finish(self, timestamp: int) -> Frame | None:
         """The frame collected, or None when there is nothing to emit."""
-        raise NotImplementedError
