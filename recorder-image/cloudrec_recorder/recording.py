@@ -32,6 +32,7 @@ SETTLE_SECONDS: Final = 10.0
 """How long to wait at the end for what is still being transcoded."""
 _ALIVE_SECONDS: Final = 2.0
 _NAMED: Final = 8  # streams named in a condition's message
+_REMEMBERED: Final = 64  # users that were left out, to be told at the end
 _SHOWN: Final = 32  # characters of a very long user id in it
 
 
@@ -132,6 +133,7 @@ class Recording:
         self._choice = Choice()
         self._idle_since: float | None = None
         self._units_when_idle = 0
+        self._too_long: dict[str, int] = {}
 
     async def run(self) -> Outcome:
         """Join, record, leave. When it returns every segment is closed and `left` is in the journal."""
@@ -161,6 +163,7 @@ class Recording:
         # Of those too who have left meanwhile: nothing else tells that their media is missing.
         missing = self._segmenter.unsupported
         self._say_codecs(Reason.CODEC_UNSUPPORTED, "not recorded", missing, missing.keys())
+        self._say_too_long(self._too_long)
         outcome = self._outcome()
         if outcome.leave_code is not None and self._joined:
             self._journal.append(
@@ -235,6 +238,8 @@ class Recording:
             else:
                 too_long[user] = longest
         self._say_too_long(too_long)
+        if len(self._too_long) < _REMEMBERED:
+            self._too_long |= too_long
         self._choice = choose(self._task.streams, tracks, users, self._choice)
         self._room.subscribe(self._choice.sids)
         if self._choice.waiting:

@@ -30,7 +30,3 @@ class TaskClock:
     def wall_now(self) -> float:
         """The wall clock as it is now, in Unix seconds: only to tell the age of a kernel time stamp."""
         return self._wall()
-
-    def unix_ms(self, task_time: float) -> float:
-        """A task time as ms since the Unix epoch."""
-        return self.epoch_ms + task_time * 1000

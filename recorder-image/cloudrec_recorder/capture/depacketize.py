@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from cloudrec_recorder.capture.depacketize_layers import Av1Depacketizer, Vp9Depacketizer
 from cloudrec_recorder.capture.frames import Depacketizer, Frame, VideoDepacketizer
-from cloudrec_recorder.capture.h264 import (
+from cloudrec_recorder.capture.rtp import Buffer
+from cloudrec_recorder.h264 import (
     NAL_AUD,
     NAL_FU_A,
     NAL_IDR,
@@ -22,7 +23,6 @@ from cloudrec_recorder.capture.h264 import (
     START_CODE,
     picture_size,
 )
-from cloudrec_recorder.capture.rtp import Buffer
 
 __all__ = [
     "Depacketizer",

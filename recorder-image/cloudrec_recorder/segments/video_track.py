@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from cloudrec_recorder.h264 import ParameterSets, VideoParameters, parameter_sets, video_parameters
 from cloudrec_recorder.media import AccessUnit, TrackKey
 from cloudrec_recorder.segments.files import Description, SegmentSettings
-from cloudrec_recorder.segments.h264 import ParameterSets, VideoParameters, parameter_sets, video_parameters
 from cloudrec_recorder.segments.mpegts import CLOCK, ticks
 from cloudrec_recorder.segments.writers import VideoWriter
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudrec_recorder.capture.h264 import picture_size
+from cloudrec_recorder.h264 import picture_size
 
 # the first is LiveKit's blank frame, the others are x264's
 SIZES = {

@@ -360,6 +360,7 @@ async def test_a_user_whose_files_cannot_be_named_is_left_out_and_told_of(bench:
     outcome = await bench.end()
     assert not outcome.failed
     assert len(bench.of(SegmentRecord)) == 1
+    assert "200 bytes" in bench.conditions()["NameTooLong"]  # at the end it is told of those too who have left
 
 
 async def test_the_name_of_a_merged_file_is_longer(bench: Bench) -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudrec_recorder.segments.h264 import ParameterSets, nal_units, parameter_sets, video_parameters
+from cloudrec_recorder.h264 import ParameterSets, nal_units, parameter_sets, video_parameters
 from tests.unit.segments import samples
 
 SIZES = [(320, 180), (640, 360), (1280, 720), (426, 240), (1920, 1080), (90, 160)]

@@ -1,4 +1,5 @@
-"""What must be known of an H.264 stream (ITU-T H.264, Annex B) to cut it: parameter sets of a keyframe, no more.
+"""What must be known of an H.264 stream (ITU-T H.264, Annex B) to take it in and to cut it: NAL unit types and what the
+parameter sets of a keyframe say, no more.
 
 The input comes from strangers: every field is read with bounds, and whatever does not parse is a ValueError.
 """
@@ -9,9 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+START_CODE: Final = b"\x00\x00\x00\x01"
 NAL_IDR: Final = 5
 NAL_SPS: Final = 7
 NAL_PPS: Final = 8
+NAL_AUD: Final = 9
+NAL_STAP_A: Final = 24  # RFC 6184
+NAL_FU_A: Final = 28
 
 _START: Final = b"\x00\x00\x01"
 _MAX_DIMENSION: Final = 16384
@@ -76,6 +81,15 @@ def video_parameters(keyframe: bytes, sets: ParameterSets) -> VideoParameters:
         if wanted in by_id:
             return by_id[wanted]
     return next(reversed(by_id.values()))
+
+
+def picture_size(sps: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels of a sequence parameter set (without start code); None when it cannot be read."""
+    try:
+        _, parameters = _parse_sps(sps)
+    except ValueError:
+        return None
+    return parameters.width, parameters.height
 
 
 class _Bits:
