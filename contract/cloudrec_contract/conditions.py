@@ -25,6 +25,9 @@ class Reason(StrEnum):
     START_TIMEOUT = "StartTimeout"
     RECORDER_FAILED = "RecorderFailed"
     POD_LOST = "PodLost"
+    NODE_LOST = "NodeLost"
+    EVICTED = "Evicted"
+    TOO_MANY_FAILURES = "TooManyFailures"
     READY = "Ready"
 
     # RecorderReady, told by the recorder
@@ -37,6 +40,8 @@ class Reason(StrEnum):
     ROOM_CLOSED = "RoomClosed"
     REJOIN_TIMEOUT = "RejoinTimeout"
     REPEATED_ENTRY = "RepeatedEntry"
+    HANDED_OVER = "HandedOver"
+    RECORDER_DIED = "RecorderDied"
 
     # Recording
     NOT_STARTED = "NotStarted"
@@ -59,6 +64,10 @@ class Reason(StrEnum):
     BUCKET_REFUSED = "BucketRefused"
     BUCKET_UNREACHABLE = "BucketUnreachable"
     UPLOAD_FAILED = "UploadFailed"
+    BACKUP_IN_USE = "BackupInUse"
+    BACKUP_FAILED = "BackupFailed"
+    SPOOL_FULL = "SpoolFull"
+    FINISHER_FAILED = "FinisherFailed"
     UPLOADED = "Uploaded"
 
 

@@ -162,6 +162,11 @@ def pod_name(recording: str, uid: str, index: int) -> str:
     return f"{recording}-{uid[:5]}-{index}"
 
 
+def finisher_name(recording: str, uid: str, index: int) -> str:
+    """`<name>-<first five of the uid>-f<index>`, beside the recorders' Pods."""
+    return f"{recording}-{uid[:5]}-f{index}"
+
+
 def robot_identity(user_id: str, index: int) -> str:
     """`<robot>~<attempt>`: a successor never evicts its predecessor, and no user's id is taken."""
     return f"{user_id}~{index}"

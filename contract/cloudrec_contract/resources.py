@@ -88,6 +88,11 @@ class Vendor(StrEnum):
     S3 = "S3"
 
 
+Region = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")]
+BucketName = Annotated[str, Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$")]
+Prefix = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+_ONE_ADDRESS = ("has(self.vendor) != has(self.endpoint)", "give exactly one of vendor and endpoint")
+
 Endpoint = Annotated[
     str,
     Field(
@@ -96,6 +101,19 @@ Endpoint = Annotated[
         description="http(s)://host[:port] of any S3-compatible store",
     ),
 ]
+
+
+class BackupBucket(Model):
+    """Where files go when the bucket does not take them: as `Bucket`, and best of another provider."""
+
+    vendor: Vendor | None = None
+    endpoint: Endpoint | None = None
+    region: Region = "us-east-1"
+    bucket: BucketName
+    prefix: list[Prefix] = Field([], max_length=16, description="folders above the task's own, joined by /")
+    credentials_secret_ref: SecretRef
+
+    model_config = ConfigDict(json_schema_extra=cel(_ONE_ADDRESS))
 
 
 class StoreEndpoint(Model):
@@ -110,6 +128,7 @@ class AppStorage(Model):
     """Stores that recordings name by vendor and region only, as the TRTC API does."""
 
     endpoints: list[StoreEndpoint] = Field([], max_length=32)
+    backup: BackupBucket | None = Field(None, description="for recordings that name no backup of their own")
 
 
 class RecordingAppSpec(Model):
@@ -212,9 +231,6 @@ class Output(Model):
     )
 
 
-Prefix = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
-
-
 class Bucket(Model):
     """An S3-compatible bucket: of a vendor, or at an endpoint. The Secret holds `accessKey` and `secretKey`.
 
@@ -223,14 +239,13 @@ class Bucket(Model):
 
     vendor: Vendor | None = None
     endpoint: Endpoint | None = None
-    region: str = Field("us-east-1", min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")
-    bucket: str = Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$")
+    region: Region = "us-east-1"
+    bucket: BucketName
     prefix: list[Prefix] = Field([], max_length=16, description="folders above the task's own, joined by /")
     credentials_secret_ref: SecretRef
+    backup: BackupBucket | None = Field(None, description="instead of the RecordingApp's")
 
-    model_config = ConfigDict(
-        json_schema_extra=cel(("has(self.vendor) != has(self.endpoint)", "give exactly one of vendor and endpoint"))
-    )
+    model_config = ConfigDict(json_schema_extra=cel(_ONE_ADDRESS))
 
 
 class Storage(Model):
@@ -346,7 +361,7 @@ class ReportedCondition(Lenient):
 
 
 class Report(Lenient):
-    """What an attempt's sidecar says; rebuilt whole from the spool at each write."""
+    """What an attempt's sidecar says, or its finisher; whole at each write."""
 
     state: ReportState = ReportState.STARTING
     ready: bool = Field(False, description="the bucket passed its write check and the robot was in the room")
@@ -356,6 +371,7 @@ class Report(Lenient):
     events: list[EventFact] = Field([], max_length=64)
     uploaded: bool = Field(False, description="everything that was recorded is in the bucket; nothing follows")
     missing: int = Field(0, description="files given up on")
+    backup: int = Field(0, description="files that are in the backup store and not in the bucket")
 
 
 class Exit(Lenient):
@@ -368,13 +384,20 @@ class Exit(Lenient):
 
 
 class Attempt(Lenient):
-    """One Pod. The operator owns all but `report`, which is the sidecar's."""
+    """One Pod. The operator owns all but `report`, which is the Pod's own."""
 
     pod: str
     pod_uid: str | None = Field(None, alias="podUID")
-    index: int = Field(ge=0, le=15)
-    role: Literal["Record"] = "Record"
-    reason: str = ""
+    index: int = Field(ge=0, le=15, description="of those of its role")
+    role: Literal["Record", "Finish"] = Field(
+        "Record", description="Finish: brings what the backup store has into the bucket, after the recording's end"
+    )
+    reason: str = Field("", description="why it has ended or was succeeded; empty while the task rests on it")
+    message: str = Field("", max_length=512, description="the same, for people")
+    failed: bool = Field(False, description="it counts as a failure; four end the task")
+    ended_at: str | None = Field(
+        None, json_schema_extra={"format": "date-time"}, description="since when the task does not rest on it any more"
+    )
     acked: int = Field(0, description="events up to this seq need not be reported again")
     exit: Exit | None = None
     report: Report | None = None
@@ -404,7 +427,7 @@ class CloudRecordingStatus(Lenient):
     attempts: Annotated[
         list[Attempt],
         Field(
-            max_length=16,
+            max_length=24,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["pod"]},
         ),
     ] = []

@@ -27,7 +27,7 @@ class LiveKitRoomTask(Lenient):
 
 
 class Task(Lenient):
-    """All that a recorder needs to know but its room token. Only `desiredState` and `streams.subscribe` change."""
+    """What a recorder needs to know, but its room token. `desiredState`, `superseded`, `streams.subscribe` change."""
 
     task_id: str
     sdk_app_id: int
@@ -38,6 +38,7 @@ class Task(Lenient):
     robot_user_id: str
     mode: Mode = Mode.SINGLE
     desired_state: DesiredState = DesiredState.RUNNING
+    superseded: bool = Field(False, description="a later attempt is in the room: leave it to that one")
     max_idle_seconds: int = 30
     streams: Streams = Streams()
     merge_audio_video: bool = Field(False, description="one playlist with both for each (user, media)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cloudrec_contract.naming import key_prefix
-from cloudrec_contract.resources import AppStorage, Bucket, Vendor
+from cloudrec_contract.resources import AppStorage, BackupBucket, Bucket, Vendor
 from cloudrec_contract.spool import ObjectStore
 
 
@@ -17,7 +17,7 @@ def _public(vendor: Vendor | None, region: str) -> str | None:
             return None
 
 
-def object_store(bucket: Bucket, app: AppStorage, task_id: str) -> ObjectStore:
+def object_store(bucket: Bucket | BackupBucket, app: AppStorage, task_id: str) -> ObjectStore:
     """Resolve the endpoint: the bucket's own, then the app's for vendor and region, then the vendor's.
 
     Raises ValueError with what to add where when there is none.
