@@ -33,6 +33,10 @@ logger = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     settings = settings_module.parse(sys.argv[1:] if arguments is None else arguments, os.environ)
+    if settings.standalone is not None:
+        from cloudrec_recorder.standalone.command import record  # a Pod needs none of it
+
+        return record(settings.task, settings.standalone, settings.log_level, os.environ)
     formatter = configure(settings.log_level)
 
     def name_in_logs(task: Task) -> None:
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _run(settings: Settings, name_in_logs: Callable[[Task], None]) -> Outcome:
     clock = Clock(now=time.monotonic, wall_ms=lambda: time.time_ns() // 1_000_000)
-    limits = Limits(task=settings.task_timeout, drain=settings.drain_timeout)
+    limits = Limits(task=settings.task_timeout, drain=settings.drain_timeout, hand_over=settings.hand_over_timeout)
 
     def token() -> str:
         return settings.token_file.read_text().strip()  # the operator renews it
@@ -60,7 +64,7 @@ async def _run(settings: Settings, name_in_logs: Callable[[Task], None]) -> Outc
         logger.error("the spool cannot be used: %s", error)
         return Outcome(True, Reason.SPOOL_FAILED, str(error))
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, session.stop, "told to end by SIGTERM")
+    loop.add_signal_handler(signal.SIGTERM, session.go_away, "told to end by SIGTERM")
     loop.add_signal_handler(signal.SIGINT, session.stop, "told to end by SIGINT")
     return await session.run()
 

@@ -37,10 +37,32 @@ class AccessUnit:
     source: int
 
 
+class Held(Protocol):
+    """A copy of one source's frames on their way to a `MediaSink`, so that those held back outlive the process."""
+
+    def frame(self, arrival: float, timestamp: int, data: bytes, *, keyframe: bool) -> bool:
+        """A frame arrived at this task time (s); `timestamp` is RTP's, unwrapped. False: no more are kept."""
+
+    def placed(self, offset: float) -> None:
+        """What was held goes to the sink now: its task time is its RTP time (in seconds) and this."""
+
+
 class MediaSink(Protocol):
     """Where capture delivers, on the event loop's thread; must not block and must not raise."""
+
+    def hold(self, key: TrackKey, codec: str, clock_rate: int) -> Held:
+        """Frames of a source begin to be held back: they cannot be placed yet. `codec` as in `AccessUnit`."""
 
     def media(self, unit: AccessUnit) -> None: ...
 
     def lost(self, key: TrackKey, seconds: float) -> None:
         """Packets of about this much time were given up on."""
+
+
+class NotKept:
+    """A `Held` that keeps nothing."""
+
+    def frame(self, arrival: float, timestamp: int, data: bytes, *, keyframe: bool) -> bool:
+        return False
+
+    def placed(self, offset: float) -> None: ...

@@ -17,7 +17,7 @@ from cloudrec_recorder.journal import Conditions, Journal
 from cloudrec_recorder.media import MediaSink, TrackKey
 from cloudrec_recorder.rooms import Changed, Joined, Left, Published, Room, Unreachable
 from cloudrec_recorder.segments.disk import Disk
-from cloudrec_recorder.segments.files import Output, SegmentSettings
+from cloudrec_recorder.segments.files import STAGGER, Output, SegmentSettings
 from cloudrec_recorder.segments.segmenter import Segmenter
 from cloudrec_recorder.subscription import MAX_STREAMS, Choice, Stream, choose
 from cloudrec_recorder.tasks import TaskFile
@@ -55,6 +55,11 @@ class Outcome:
     reason: str
     message: str = ""
     leave_code: int | None = None
+
+
+def handed_over(message: str) -> Outcome:
+    """The attempt ends and the task goes on in another: no LeaveCode, so that nobody takes it for the task's end."""
+    return Outcome(False, Reason.HANDED_OVER, message)
 
 
 class Ending:
@@ -118,7 +123,7 @@ class Recording:
                 folder=spool.media,
                 disk=spool.disk,
                 journal=spool.journal,
-                settings=SegmentSettings(target=task.segment_seconds),
+                settings=SegmentSettings(target=task.segment_seconds, stagger=STAGGER),
                 request_keyframe=self._request_keyframe,
             ),
             clock.now,
@@ -132,8 +137,25 @@ class Recording:
         self._present = Changed(frozenset(), ())
         self._choice = Choice()
         self._idle_since: float | None = None
+        self._successor_by: float | None = None
         self._units_when_idle = 0
         self._too_long: dict[str, int] = {}
+
+    @property
+    def lost_seconds(self) -> Mapping[TrackKey, float]:
+        """Media that did not arrive and was given up on, by track."""
+        return self._segmenter.lost_seconds
+
+    def hand_over(self, seconds: float) -> bool:
+        """Record on until a successor is in the room, for so long at most.
+
+        False when there is nothing to hand over, or it is urgent: the robot is not in the room, or this was called
+        before.
+        """
+        if not self._joined or self._left or self._successor_by is not None or seconds <= 0:
+            return False
+        self._successor_by = self._clock.now() + seconds
+        return True
 
     async def run(self) -> Outcome:
         """Join, record, leave. When it returns every segment is closed and `left` is in the journal."""
@@ -154,9 +176,7 @@ class Recording:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
-            self._segmenter.stop()
-            if not await asyncio.to_thread(self._segmenter.settle, SETTLE_SECONDS):
-                logger.warning("transcoding was not done after %.0f s; the rest is left out", SETTLE_SECONDS)
+            await self._settle()
             self._segmenter.finish()
             self._log_losses()
         self._note_clocks()
@@ -170,6 +190,15 @@ class Recording:
                 LeftRecord(ts=self._clock.wall_ms(), leave_code=outcome.leave_code, message=outcome.message)
             )
         return outcome
+
+    async def _settle(self) -> None:
+        """Wait for what is still being transcoded: sound first, pictures may come behind it."""
+        segmenter = self._segmenter
+        segmenter.stop(0.0)
+        sound = await asyncio.to_thread(segmenter.wait_for_sound, SETTLE_SECONDS)
+        segmenter.stop(0.0)
+        if not (await asyncio.to_thread(segmenter.settle, SETTLE_SECONDS) and sound):
+            logger.warning("transcoding was not done after %.0f s; the rest is left out", SETTLE_SECONDS)
 
     async def _leave(self, events: asyncio.Task[None]) -> None:
         try:
@@ -242,6 +271,8 @@ class Recording:
             self._too_long |= too_long
         self._choice = choose(self._task.streams, tracks, users, self._choice)
         self._room.subscribe(self._choice.sids)
+        chosen = (track for track in tracks if track.sid in self._choice.sids)
+        self._segmenter.expect({track.key for track in chosen if not track.muted})
         if self._choice.waiting:
             self._conditions.set(
                 Reason.STREAMS_WAITING,
@@ -280,6 +311,8 @@ class Recording:
         error = self._spool.disk.error
         if error is not None:
             self._ending.want(Outcome(True, Reason.SPOOL_FAILED, str(error)))
+        if self._successor_by is not None and self._clock.now() >= self._successor_by:
+            self._ending.want(handed_over("no successor came into the room in time"))
         limit = self._task.max_idle_seconds
         if self._idle_since is not None and self._clock.now() - self._idle_since >= limit:
             message = f"nobody who may publish for {limit} s"
@@ -287,7 +320,9 @@ class Recording:
 
     def _on_task(self, task: Task) -> None:
         self._task = task
-        if task.desired_state is DesiredState.STOPPED:
+        if task.superseded:
+            self._ending.want(handed_over("a later attempt is in the room"))
+        elif task.desired_state is DesiredState.STOPPED:
             self._ending.want(Outcome(False, Reason.STOPPED, "stopped by the task", LeaveCode.NORMAL))
         elif self._joined:
             self._choose()
@@ -306,10 +341,15 @@ class Recording:
         self._say_codecs(Reason.CODEC_UNSUPPORTED, "not recorded", self._segmenter.unsupported, published)
         self._say_codecs(Reason.TRANSCODED, "transcoded to H.264", self._segmenter.transcoded, published)
         behind = sorted(f"{key.user_id} ({key.media})" for key in self._segmenter.transcoding_behind)
+        if self._segmenter.audio_behind:
+            behind.insert(0, "everybody's sound")
         if behind:
-            self._conditions.set(Reason.TRANSCODE_OVERLOAD, f"pictures are being left out: {_some(behind)}")
+            self._conditions.set(Reason.TRANSCODE_OVERLOAD, f"media is being left out: {_some(behind)}")
         else:
             self._conditions.clear(Reason.TRANSCODE_OVERLOAD)
+        disk = self._spool.disk
+        if disk.lost_files:
+            self._conditions.set(Reason.SPOOL_FAILED, f"segments not written: {disk.lost_files} ({disk.lost_why})")
         if self._segmenter.overloaded:
             self._conditions.set(Reason.SLOW_DISK, "the spool's disk is behind: media is being left out")
         else:
@@ -346,6 +386,8 @@ class Recording:
             )
         if self._segmenter.left_out:
             logger.warning("%d access units were left out: the disk was behind", self._segmenter.left_out)
+        if self._segmenter.audio_left_out:
+            logger.warning("%d packets were left out: transcoding was behind", self._segmenter.audio_left_out)
 
 
 def _named(streams: tuple[Stream, ...]) -> str:

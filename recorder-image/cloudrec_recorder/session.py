@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,8 @@ from cloudrec_contract.conditions import Reason
 from cloudrec_contract.events import LeaveCode
 from cloudrec_contract.resources import DesiredState
 from cloudrec_contract.spool import DRAINED, EndRecord, Task
-from cloudrec_recorder.recording import Clock, Ending, Outcome, Recording, RoomFactory, Spool
+from cloudrec_recorder.media import TrackKey
+from cloudrec_recorder.recording import Clock, Ending, Outcome, Recording, RoomFactory, Spool, handed_over
 from cloudrec_recorder.segments.segmenter import FLUSH_SECONDS
 from cloudrec_recorder.tasks import TaskFile, TaskMissing
 
@@ -29,15 +30,16 @@ _DISK_SECONDS: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: to wait for the task, to wait for the uploader at the end, and between two ticks."""
+    """Seconds: to wait for the task, for the uploader at the end, for a successor; and between two ticks."""
 
     task: float = 900.0
     drain: float = 3000.0
+    hand_over: float = 60.0
     tick: float = FLUSH_SECONDS
 
 
 class Session:
-    """One attempt, from the task to the end. `run` is called once; `stop` may be, from a signal handler, at any time.
+    """One attempt, from the task to the end. `run` is called once; `stop` and `go_away` at any time.
 
     `on_task` hears of the first task, for the logs. Raises OSError when the spool cannot be used.
     """
@@ -58,10 +60,28 @@ class Session:
         self._limits = limits
         self._on_task = on_task
         self._ending = Ending()
+        self._recording: Recording | None = None
+
+    @property
+    def lost_seconds(self) -> Mapping[TrackKey, float]:
+        """Media that did not arrive and was given up on, by track."""
+        return self._recording.lost_seconds if self._recording is not None else {}
 
     def stop(self, message: str) -> None:
-        """End this attempt in good order."""
+        """End the recording in good order."""
         self._ending.want(Outcome(False, Reason.STOPPED, message, LeaveCode.NORMAL))
+
+    def go_away(self, message: str) -> None:
+        """The Pod has to go, and the task may go on in another: record on until that one is in the room.
+
+        Without anything to hand over, or when told a second time, the attempt ends in good order at once.
+        """
+        if self._ending.outcome is not None:
+            return
+        if self._recording is not None and self._recording.hand_over(self._limits.hand_over):
+            logger.info("%s: a successor is waited for, %.0f s at most", message, self._limits.hand_over)
+        else:
+            self._ending.want(handed_over(message))
 
     async def run(self) -> Outcome:
         """Record until the end; returns when the uploader has everything, or is not waited for any longer."""
@@ -93,12 +113,14 @@ class Session:
             return self._ending.outcome
         assert task is not None
         self._on_task(task)
+        if task.superseded:
+            return handed_over("a later attempt was in the room before it began")
         if task.desired_state is DesiredState.STOPPED:
             return Outcome(False, Reason.STOPPED, "stopped before it began")
-        recording = Recording(
+        self._recording = Recording(
             task, self._tasks, self._spool, self._make_room, self._clock, self._ending, self._limits.tick
         )
-        return await recording.run()
+        return await self._recording.run()
 
     async def _first_task(self) -> Task | None:
         """The task, or None when the end is wanted first. Raises TaskMissing."""

@@ -16,7 +16,7 @@ from cloudrec_recorder.capture.peer import MediaPeer
 from cloudrec_recorder.capture.receiver import MediaReceiver
 from cloudrec_recorder.capture.rtp import Buffer
 from cloudrec_recorder.rooms import livekit
-from tests.media.test_capture_livekit import Robot, Server, User
+from tests.media.room import Robot, Server, User
 from tests.unit.capture.recorded import FOLDER, Packet, write
 
 SECONDS = 3.0

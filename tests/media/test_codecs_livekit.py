@@ -97,9 +97,9 @@ class Recorder:
         await self.until(lambda records: any(record.type == "joined" for record in records))
 
     async def stop(self) -> None:
-        """End it as its Pod would be ended, and play the uploader that has everything."""
+        """End it, with no successor to wait for, and play the uploader that has everything."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(signal.SIGINT)
         await self.until(lambda records: any(isinstance(record, EndRecord) for record in records))
         (self.folder / DRAINED).touch()
         async with asyncio.timeout(20):

@@ -57,6 +57,9 @@ class OpusDepacketizer:
     def gap(self) -> None:
         """Opus packets stand alone."""
 
+    def may_begin(self, buffer: Buffer, start: int, end: int) -> bool:
+        return True
+
 
 class RedDepacketizer:
     """Opus in RED: the primary block, and after a gap the redundant blocks that were not seen yet."""
@@ -80,6 +83,9 @@ class RedDepacketizer:
 
     def gap(self) -> None:
         """The redundant blocks of the next packet fill what they can."""
+
+    def may_begin(self, buffer: Buffer, start: int, end: int) -> bool:
+        return True
 
 
 def _red_blocks(data: bytes, timestamp: int) -> list[tuple[int, bytes]]:
@@ -180,6 +186,7 @@ class H264Depacketizer(VideoDepacketizer):
     def __init__(self) -> None:
         super().__init__()
         self._sps: bytes | None = None
+        self._blank: bool | None = None  # whether it is of a blank end frame; None: not looked at yet
         self._pps: dict[bytes, bytes] = {}  # by the first bytes, which hold the id
         self._types: set[int] = set()
         self._fragment: int | None = None  # NAL type of the fragmented unit that is open
@@ -241,6 +248,7 @@ class H264Depacketizer(VideoDepacketizer):
         if kind == NAL_SPS:
             if unit != self._sps:
                 self._pps.clear()
+                self._blank = None
             self._sps = unit
         elif kind == NAL_PPS:
             self._pps.pop(unit[1:2], None)  # the newest goes last: of one id the last counts
@@ -260,8 +268,10 @@ class H264Depacketizer(VideoDepacketizer):
             if self._sps is None or not self._pps:
                 self._drop()
                 return None
-            size = picture_size(self._sps)
-            if size is not None and max(size) <= _BLANK_SIDE_MAX:
+            if self._blank is None:
+                size = picture_size(self._sps)
+                self._blank = size is not None and max(size) <= _BLANK_SIDE_MAX
+            if self._blank:
                 return None
             if NAL_SPS not in self._types:
                 sets = [self._sps, *(() if NAL_PPS in self._types else self._pps.values())]

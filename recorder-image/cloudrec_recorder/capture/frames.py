@@ -29,6 +29,9 @@ class Depacketizer(Protocol):
     def gap(self) -> None:
         """Packets before the next payload are lost for good."""
 
+    def may_begin(self, buffer: Buffer, start: int, end: int) -> bool:
+        """Whether a stream may begin with this payload; what a server sends first is the beginning of a keyframe."""
+
     @property
     def needs_keyframe(self) -> bool:
         """Nothing can be emitted until the publisher sends a keyframe."""
@@ -86,6 +89,9 @@ class VideoDepacketizer(ABC):
     def gap(self) -> None:
         self._resync = True
         self._drop()
+
+    def may_begin(self, buffer: Buffer, start: int, end: int) -> bool:
+        return self._starts_frame(buffer, start, end)
 
     def _drop(self) -> None:
         self._clear()

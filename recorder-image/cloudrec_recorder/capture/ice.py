@@ -19,7 +19,6 @@ from typing import Any
 from aioice import Candidate, Connection
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import StunProtocol
-from aiortc import RTCIceGatherer, RTCIceServer
 
 from cloudrec_recorder.capture.clock import TaskClock
 from cloudrec_recorder.capture.datagrams import DATAGRAMS, SO_TIMESTAMPNS, Address, DatagramReader
@@ -31,6 +30,7 @@ RECEIVE_BUFFER_BYTES = 4 << 20  # 25 keyframes at once overflow aioice's 256 KiB
 _BATCHES_MAX = 64  # read in a row
 _IDLE_TICKS = 50
 _SO_RCVBUFFORCE = 33
+_STUN_MAX = 3  # of a datagram's first byte (RFC 7983)
 
 # an SRTP or SRTCP datagram: the buffer (reused), its start and end there, its sender, the task time when it came
 OnMedia = Callable[[bytearray, int, int, Address, float], None]
@@ -61,6 +61,7 @@ class BatchedDatagramTransport(asyncio.DatagramTransport):
         self._idle_ticks = 0
         self._timer: asyncio.TimerHandle | None = None
         self.datagrams = 0
+        self.batches = 0
         protocol.connection_made(self)
         self._loop.add_reader(sock, self._on_readable)
 
@@ -123,6 +124,7 @@ class BatchedDatagramTransport(asyncio.DatagramTransport):
         except OSError as error:
             self._protocol.error_received(error)  # an ICMP error of an earlier send
         if self._media and not self._closing:
+            self.batches += 1
             self._on_batch()
 
     def _hand_on(self, count: int) -> None:
@@ -136,7 +138,7 @@ class BatchedDatagramTransport(asyncio.DatagramTransport):
                 self._media = True
                 age = wall - received  # not believed when the wall clock was set just now
                 on_media(buffer, start, end, addr, now - age if 0 < age < 1 else now)
-            elif first < 4 or 19 < first < 64:  # STUN or DTLS (RFC 7983)
+            elif first <= _STUN_MAX or 19 < first < 64:  # STUN or DTLS (RFC 7983)
                 self._pass_on(bytes(buffer[start:end]), addr)
                 if self._closing:
                     return
@@ -167,6 +169,18 @@ def open_socket(address: str) -> socket.socket:
     return sock
 
 
+class CheckedProtocol(StunProtocol):
+    """Takes from strangers nothing but STUN, which aioice authenticates."""
+
+    receiver: BatchedConnection
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        if ord(data[:1]) > _STUN_MAX and addr != self.receiver.remote_address:
+            self.receiver.strangers += 1
+        else:
+            super().datagram_received(data, addr)
+
+
 class BatchedConnection(Connection):
     """aioice's ICE on our sockets; TURN relays stay aioice's own and deliver through it."""
 
@@ -179,6 +193,13 @@ class BatchedConnection(Connection):
         self._on_batch = on_batch
         self._loopback = loopback
         self._transports: list[BatchedDatagramTransport] = []
+        self.strangers = 0
+        """Datagrams that were neither STUN nor the remote end's."""
+
+    def data_received(self, data: bytes, component: int) -> None:
+        """What is no STUN message after all; aioice would queue it for ever."""
+        if data[0] > _STUN_MAX:
+            super().data_received(data, component)
 
     async def get_component_candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:
         candidates = []
@@ -193,7 +214,7 @@ class BatchedConnection(Connection):
 
     def _host_candidate(self, component: int, address: str) -> Candidate:
         sock = open_socket(address)
-        protocol = StunProtocol(self)
+        protocol = CheckedProtocol(self)
         self._transports.append(BatchedDatagramTransport(sock, protocol, self._clock, self._on_media, self._on_batch))
         host, port = sock.getsockname()[:2]
         protocol.local_candidate = Candidate(
@@ -220,6 +241,11 @@ class BatchedConnection(Connection):
         return sum(transport.datagrams for transport in self._transports)
 
     @property
+    def batches(self) -> int:
+        """How often media was read from our own sockets."""
+        return sum(transport.batches for transport in self._transports)
+
+    @property
     def relayed(self) -> bool:
         """The nominated pair goes through a TURN server: datagrams do not pass our sockets."""
         pair = self._nominated.get(1)
@@ -230,25 +256,3 @@ class BatchedConnection(Connection):
         pair = self._nominated.get(1)
         if pair is not None:
             pair.protocol.transport.sendto(data, pair.remote_addr)
-
-
-class BatchedGatherer(RTCIceGatherer):
-    """aiortc's gatherer over a `BatchedConnection`."""
-
-    def __init__(
-        self, servers: list[RTCIceServer], clock: TaskClock, on_media: OnMedia, on_batch: OnBatch, *, loopback: bool
-    ) -> None:
-        super().__init__(servers)
-        made = self._connection
-        self.connection = BatchedConnection(
-            clock,
-            on_media,
-            on_batch,
-            loopback=loopback,
-            turn_server=made.turn_server,
-            turn_username=made.turn_username,
-            turn_password=made.turn_password,
-            turn_ssl=made.turn_ssl,
-            turn_transport=made.turn_transport,
-        )
-        self._connection = self.connection

@@ -1,6 +1,7 @@
 """The last stretch of one stream: frames held until they can be placed, then handed to the sink.
 
-Held frames are bounded in time and bytes; whatever ends the stream lets them out first.
+Held frames are bounded in time and bytes; whatever ends the stream lets them out first. The sink gets a copy of each as
+it arrives, for the case that nothing can end the stream: the process is killed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 from cloudrec_recorder.capture.depacketize import Frame
 from cloudrec_recorder.capture.timeline import ParticipantClock, TrackTimeline
-from cloudrec_recorder.media import AccessUnit, MediaSink, TrackKey
+from cloudrec_recorder.media import AccessUnit, Held, MediaSink, TrackKey
 
 HOLD_SECONDS = 5.0
 HOLD_BYTES = 16 << 20
@@ -18,7 +19,7 @@ _TICK = 1 / 90_000
 
 
 # arrival, unwrapped RTP time, data, keyframe, and whether packets before it were given up on
-_Held = tuple[float, int, bytes, bool, bool]
+_Waiting = tuple[float, int, bytes, bool, bool]
 
 
 class TrackOutput:
@@ -39,16 +40,18 @@ class TrackOutput:
     ) -> None:
         self.key = key
         self._codec = codec
+        self._clock_rate = clock_rate
         self._video = key.kind == "video"
         self._sink = sink
         self._new_source = new_source
         self._request_keyframe = request_keyframe
         self._timeline = TrackTimeline(clock_rate, participant, audio=not self._video)
         self._source = new_source()
-        self._held: deque[_Held] = deque()
+        self._held: deque[_Waiting] = deque()
         self._held_bytes = 0
         self._holding = True
         self._held_since: float | None = None
+        self._copy: Held | None = None
         self._last: float | None = None
         self._gap = False
         self._await_keyframe = False
@@ -62,11 +65,15 @@ class TrackOutput:
         self._await_keyframe = False
         extended = self._timeline.observe(arrival, frame.timestamp)
         gap, self._gap = self._gap, False
+        if self._holding and self._held_since is None:
+            self._held_since = arrival
+            self._copy = self._sink.hold(self.key, self._codec, self._clock_rate)
+        kept = self._copy is None or self._copy.frame(arrival, extended, frame.data, keyframe=frame.keyframe)
         if not self._holding:
+            if not kept:
+                self._copy = None
             self._deliver(arrival, extended, frame.data, frame.keyframe, gap)
             return
-        if self._held_since is None:
-            self._held_since = arrival
         self._held.append((arrival, extended, frame.data, frame.keyframe, gap))
         self._held_bytes += len(frame.data)
         if self._held_bytes > HOLD_BYTES or self._timeline.anchored:
@@ -106,11 +113,14 @@ class TrackOutput:
 
     def _release(self) -> None:
         self._holding = False
+        if self._copy is not None:
+            self._copy.placed(self._timeline.offset)
         while self._held:
             self._deliver(*self._held.popleft())
         self._held_bytes = 0
 
     def _start_source(self) -> None:
+        self._copy = None
         self._source = self._new_source()
         self._last = None
 

@@ -9,26 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+from aioice import Candidate
 from aiortc import (
     RTCCertificate,
     RTCDtlsFingerprint,
     RTCDtlsParameters,
     RTCDtlsTransport,
-    RTCIceParameters,
     RTCIceServer,
     RTCIceTransport,
     RTCSctpCapabilities,
     RTCSctpTransport,
 )
-from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
+from aiortc.rtcicetransport import connection_kwargs
 from pylibsrtp import Error as SrtpError
 from pylibsrtp._binding import ffi, lib
 
 from cloudrec_recorder.capture.clock import TaskClock
 from cloudrec_recorder.capture.datagrams import Address
-from cloudrec_recorder.capture.ice import TICK_SECONDS, BatchedGatherer
+from cloudrec_recorder.capture.ice import TICK_SECONDS, BatchedConnection
+from cloudrec_recorder.capture.path import IcePath, Remote
 from cloudrec_recorder.capture.receiver import MediaReceiver
 from cloudrec_recorder.capture.sdp import LocalDescription, Offer, build_answer, parse_offer
 
@@ -54,10 +55,11 @@ class MediaPeer:
 
     def __init__(self, clock: TaskClock, servers: Sequence[RTCIceServer], *, loopback: bool) -> None:
         self._clock = clock
-        self._gatherer = BatchedGatherer(list(servers), clock, self._on_media, self._on_batch, loopback=loopback)
-        self._connection = self._gatherer.connection
-        self._ice = RTCIceTransport(self._gatherer)
-        self._dtls = RTCDtlsTransport(self._ice, [RTCCertificate.generateCertificate()])
+        settings = connection_kwargs(list(servers))
+        self._path = IcePath(
+            lambda: BatchedConnection(clock, self._on_media, self._on_batch, loopback=loopback, **settings)
+        )
+        self._dtls = RTCDtlsTransport(cast(RTCIceTransport, self._path), [RTCCertificate.generateCertificate()])
         self._dtls._set_role("client")
         # what reaches aiortc itself (a TURN relay, the first packets) goes the same way
         self._dtls._handle_rtp_data = self._on_plain_rtp  # type: ignore[method-assign]
@@ -73,39 +75,36 @@ class MediaPeer:
         self._session: Any = None
         self._context: Any = None  # C's side of it
         self._remote: Address | None = None
-        self.strangers = 0
+        self._strangers = 0
 
     async def answer(self, sdp: str, receiver: MediaReceiver) -> str:
         """Take an offer, tell the receiver its SSRCs and give the answer.
 
-        Raises ValueError when it cannot be understood, MediaLost when it wants another transport (an ICE restart).
+        An offer of other ICE credentials restarts ICE: media goes on over new sockets. Raises ValueError when the offer
+        cannot be understood, MediaLost when it wants another DTLS connection.
         """
         offer = parse_offer(sdp)
         self._receiver = receiver
         receiver.set_descriptions(offer.streams())
-        await self._gatherer.gather()
         first, self._offer = self._offer, offer
         if first is None:
+            await self._path.gather()
             self._begin(offer)
-        elif (first.ice_ufrag, first.ice_pwd, first.fingerprints) != (
-            offer.ice_ufrag,
-            offer.ice_pwd,
-            offer.fingerprints,
-        ):
-            raise MediaLost("the server restarts ICE")
+        elif first.fingerprints != offer.fingerprints:
+            raise MediaLost("the server wants a new DTLS connection")
+        elif _remote(first) != _remote(offer):
+            if self._dtls.state != "connected":
+                raise MediaLost("the server restarts ICE before it was connected")
+            await self._path.restart(_remote(offer))
         for candidate in offer.candidates:
             await self.add_candidate(candidate)
         return build_answer(offer, self._local())
 
     async def add_candidate(self, candidate: str) -> None:
-        """A remote candidate as in SDP, with or without the prefix; unusable ones are ignored."""
-        try:
-            parsed = candidate_from_sdp(candidate.removeprefix("candidate:"))
-        except (ValueError, AssertionError, IndexError):
-            log.debug("cannot read the candidate %r", candidate)
-            return
-        if parsed.protocol.lower() == "udp" and parsed.component == 1:  # RTCP goes with RTP
-            await self._ice.addRemoteCandidate(parsed)
+        """A remote candidate as `parse_candidate` takes it; unusable ones are ignored."""
+        parsed = parse_candidate(candidate)
+        if parsed is not None:
+            await self._path.add_remote_candidate(parsed)
 
     async def connected(self, timeout: float) -> None:
         """Wait until media can flow; MediaLost when it will not, or not in `timeout` seconds."""
@@ -127,16 +126,31 @@ class MediaPeer:
     @property
     def alive(self) -> bool:
         """Whether ICE and DTLS still stand, as far as they know."""
-        return self._dtls.state == "connected" and self._ice.state == "completed"
+        return self._dtls.state == "connected" and self._path.state == "completed"
 
     @property
     def datagrams(self) -> int | None:
         """Datagrams received so far, media or not; None when nobody counts them (TURN)."""
-        return None if self._connection.relayed else self._connection.datagrams
+        return self._path.datagrams
+
+    @property
+    def media(self) -> int | None:
+        """Grows as long as media arrives; None when nobody counts (TURN)."""
+        return None if self._path.datagrams is None else self._path.batches
+
+    @property
+    def strangers(self) -> int:
+        """Datagrams of others than the server, dropped."""
+        return self._strangers + self._path.strangers
+
+    @property
+    def restarts(self) -> int:
+        """How often ICE has restarted."""
+        return self._path.restarts
 
     def describe(self) -> str:
         """The states, for messages."""
-        return f"ICE {self._ice.state}, DTLS {self._dtls.state}"
+        return f"ICE {self._path.state}, DTLS {self._dtls.state}"
 
     def send(self, packet: bytes) -> None:
         """Protect and send an RTCP packet."""
@@ -144,7 +158,7 @@ class MediaPeer:
         if session is None or self._dtls.state != "connected":
             return
         try:
-            self._connection.send_now(session.protect_rtcp(packet))
+            self._path.send_now(session.protect_rtcp(packet))
         except SrtpError as error:
             log.debug("cannot protect RTCP: %s", error)
 
@@ -157,7 +171,7 @@ class MediaPeer:
                 if self._sctp is not None:
                     await self._sctp.stop()
                 await self._dtls.stop()
-                await self._ice.stop()
+                await self._path.close()
                 if self._starting is not None:
                     await asyncio.wait([self._starting])
         except TimeoutError:
@@ -167,16 +181,13 @@ class MediaPeer:
                 self._starting.cancel()
 
     def _begin(self, offer: Offer) -> None:
-        self._connection.ice_controlling = offer.ice_lite
         if offer.sctp_port is not None:
             self._sctp = RTCSctpTransport(self._dtls)
         self._starting = asyncio.create_task(self._start(offer), name="media-transport")
 
     async def _start(self, offer: Offer) -> None:
-        await self._ice.start(
-            RTCIceParameters(usernameFragment=offer.ice_ufrag, password=offer.ice_pwd, iceLite=offer.ice_lite)
-        )
-        if self._ice.state != "completed":
+        await self._path.connect(_remote(offer))
+        if self._path.state != "completed":
             return
         fingerprints = [RTCDtlsFingerprint(algorithm, value) for algorithm, value in offer.fingerprints]
         await self._dtls.start(RTCDtlsParameters(fingerprints))
@@ -184,12 +195,12 @@ class MediaPeer:
             await self._sctp.start(RTCSctpCapabilities(_REMOTE_MAX_MESSAGE), offer.sctp_port)
 
     def _local(self) -> LocalDescription:
-        ice = self._gatherer.getLocalParameters()
+        ice = self._path.local
         return LocalDescription(
-            ice_ufrag=str(ice.usernameFragment),
-            ice_pwd=str(ice.password),
+            ice_ufrag=ice.local_username,
+            ice_pwd=ice.local_password,
             fingerprints=[(f.algorithm, f.value) for f in self._dtls.getLocalParameters().fingerprints],
-            candidates=[candidate_to_sdp(candidate) for candidate in self._gatherer.getLocalCandidates()],
+            candidates=[candidate.to_sdp() for candidate in ice.local_candidates],
         )
 
     def _on_service(self) -> None:
@@ -208,9 +219,9 @@ class MediaPeer:
         if session is None or receiver is None:
             return  # before the handshake is over there is nothing to decrypt it with
         if addr is not self._remote:  # the same sender's address is the same object, as a rule
-            if addr != self._connection.remote_address:
+            if not self._path.is_remote(addr):
                 self._remote = None
-                self.strangers += 1
+                self._strangers += 1
                 return
             self._remote = addr
         if buffer is not self._buffer:
@@ -234,3 +245,20 @@ class MediaPeer:
     async def _on_plain_rtcp(self, data: bytes) -> None:
         if self._receiver is not None:
             self._receiver.rtcp(data, self._clock.now())
+
+
+def parse_candidate(candidate: str) -> Candidate | None:
+    """A remote candidate as in SDP, with or without the prefix; None when it is none that we can use."""
+    try:
+        parsed = Candidate.from_sdp(candidate.removeprefix("candidate:"))
+    except (ValueError, AssertionError, IndexError):
+        log.debug("cannot read the candidate %r", candidate)
+        return None
+    if parsed.host.endswith(".local"):  # a browser's; to resolve it would hold up signalling
+        return None
+    # RTCP goes with RTP
+    return parsed if parsed.transport.lower() == "udp" and parsed.component == 1 else None
+
+
+def _remote(offer: Offer) -> Remote:
+    return Remote(offer.ice_ufrag, offer.ice_pwd, offer.ice_lite)

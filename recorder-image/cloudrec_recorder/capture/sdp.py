@@ -74,7 +74,7 @@ def parse_offer(sdp: str) -> Offer:
         line = raw.strip()
         if line.startswith("m="):
             kind, port, _, *formats = line[2:].split()
-            payload_types = [int(f) for f in formats if f.isdigit()]
+            payload_types = [int(f) for f in formats if _is_number(f)]
             sections.append(MediaSection(kind, int(port), payload_types, []))
             lines = sections[-1].lines
         elif line.startswith("a="):
@@ -96,6 +96,11 @@ def parse_offer(sdp: str) -> Offer:
     )
 
 
+def _is_number(text: str) -> bool:
+    """Of at most 32 bits or so; other scripts' digits are none."""
+    return text.isascii() and text.isdigit() and len(text) <= 10
+
+
 def _values(lines: Iterable[str], name: str) -> list[str]:
     return [line[len(name) + 1 :] for line in lines if line.startswith(name + ":")]
 
@@ -112,13 +117,13 @@ def _read_formats(section: MediaSection) -> None:
         number, _, encoding = value.partition(" ")
         name, _, rate = encoding.partition("/")
         clock = rate.split("/")[0]
-        if number.isdigit() and clock.isdigit() and int(clock):
+        if _is_number(number) and _is_number(clock) and int(clock):
             section.rtpmap[int(number)] = (name.upper(), int(clock))
     for value in _values(section.lines, "fmtp"):
         number, _, parameters = value.partition(" ")
         for parameter in parameters.split(";"):
             name, _, apt = parameter.strip().partition("=")
-            if name == "apt" and number.isdigit() and apt.isdigit():
+            if name == "apt" and _is_number(number) and _is_number(apt):
                 section.apt[int(number)] = int(apt)
 
 
@@ -126,11 +131,12 @@ def _streams(section: MediaSection) -> Iterable[StreamDescription]:
     stream_id, _, track_id = (section.attribute("msid") or "").partition(" ")
     repairs: dict[int, int] = {}
     for group in _values(section.lines, "ssrc-group"):
-        kind, *ssrcs = group.split()
-        if kind == "FID" and len(ssrcs) == 2 and all(s.isdigit() for s in ssrcs):
+        kind, _, pair = group.strip().partition(" ")
+        ssrcs = pair.split()
+        if kind == "FID" and len(ssrcs) == 2 and all(map(_is_number, ssrcs)):
             repairs[int(ssrcs[1])] = int(ssrcs[0])
     for ssrc in dict.fromkeys(v.split(" ", 1)[0] for v in _values(section.lines, "ssrc")):
-        if ssrc.isdigit():
+        if _is_number(ssrc):
             yield StreamDescription(
                 ssrc=int(ssrc),
                 kind=section.kind,
@@ -210,7 +216,7 @@ def _media(section: MediaSection) -> list[str]:
     for line in section.lines:
         name, _, value = line.partition(":")
         number, _, rest = value.partition(" ")
-        if not number.isdigit() or int(number) not in known:
+        if not _is_number(number) or int(number) not in known:
             continue
         if name in ("rtpmap", "fmtp") or (name == "rtcp-fb" and rest in _FEEDBACK):
             lines.append("a=" + line)

@@ -188,7 +188,9 @@ class TrackTimeline:
             self._offsets.clear()
             self._take(arrival, corrected, offset)
 
-    def _target(self) -> float:
+    @property
+    def offset(self) -> float:
+        """Task time less RTP time, in seconds, as it is known now. Raises ValueError before the first frame."""
         mapping = self._participant.mapping
         if self._median is not None and mapping is not None:
             return self._median + mapping
@@ -201,7 +203,7 @@ class TrackTimeline:
 
         `may_step` is False where a step must wait (a video frame that is no keyframe): see `step_due`.
         """
-        target = self._target()
+        target = self.offset
         stepped = False
         if self._current is None:
             self._current = target
@@ -230,4 +232,4 @@ class TrackTimeline:
     @property
     def step_due(self) -> bool:
         """A step waits for a frame that may take it."""
-        return self._current is not None and abs(self._target() - self._current) > STEP_SECONDS
+        return self._current is not None and abs(self.offset - self._current) > STEP_SECONDS

@@ -16,11 +16,14 @@ from cloudrec_recorder.capture.rtp import Buffer, ReportBlock, build_nack, build
 NACK_RETRY_SECONDS = 0.06
 GIVE_UP_SECONDS = {"video": 1.0, "audio": 0.15}
 PENDING_MAX = {"video": 1024, "audio": 64}
-# LiveKit drops in silence what comes within a second of the last PLI
-PLI_RETRY_SECONDS = 1.2
+PLI_GRACE_SECONDS = 0.1  # a server sends from a keyframe on
+# LiveKit passes on one PLI in half a second or a second, whoever asks, and drops the others in silence: asking again
+# soon gets the keyframe that much earlier, and costs a small packet
+PLI_RETRY_SECONDS = (*(0.25,) * 6, *(1.2,) * 4)
 PLI_SLOW_SECONDS = 5.0
-PLI_QUICK_TRIES = 5
-PLI_GRACE_SECONDS = 0.1
+LEAD_PACKETS = 8
+"""How many packets that a stream's first one may have overtaken are waited for, and how long."""
+LEAD_SECONDS = 0.3
 
 Send = Callable[[bytes], None]
 
@@ -54,8 +57,9 @@ class PliPolicy:
         """Whether to send a PLI now; telling so counts as having sent it."""
         if not (needed or self._asked) or now < self._quiet_until:
             return False
+        pause = PLI_RETRY_SECONDS[self._tries] if self._tries < len(PLI_RETRY_SECONDS) else PLI_SLOW_SECONDS
         self._tries += 1
-        self._quiet_until = now + (PLI_RETRY_SECONDS if self._tries <= PLI_QUICK_TRIES else PLI_SLOW_SECONDS)
+        self._quiet_until = now + pause
         return True
 
 
@@ -81,6 +85,7 @@ class RtpStream:
         self._nacked_at = float("-inf")
         self._stray: int | None = None
         self._waiting = True
+        self._leading = False  # the hole is before the first packet
         self._base = 0
         self._prior_expected = self._prior_received = 0
         self._lsr = 0
@@ -101,7 +106,7 @@ class RtpStream:
         self.received += 1
         following = self._next
         if following is None:
-            following = self._start_at(sequence)
+            following = self._begin(buffer, start, end, payload_type, sequence)
         if sequence == following & 0xFFFF and not self._pending:
             self._next = following + 1
             self._deliver(buffer, start, end, payload_type, timestamp, marker, arrival)
@@ -128,7 +133,8 @@ class RtpStream:
     def service(self, now: float, local_ssrc: int, send: Send) -> None:
         """Ask for what is missing, or give it up; call it about every 30 ms."""
         if self._hole_since is not None:
-            if now - self._hole_since > GIVE_UP_SECONDS[self.output.key.kind]:
+            patience = LEAD_SECONDS if self._leading else GIVE_UP_SECONDS[self.output.key.kind]
+            if now - self._hole_since > patience:
                 self._give_up()
                 self._watch_hole(now)
             elif now - self._nacked_at >= NACK_RETRY_SECONDS:
@@ -159,6 +165,18 @@ class RtpStream:
         while self._pending:
             self._give_up()
         self.output.close()
+
+    def _begin(self, buffer: Buffer, start: int, end: int, payload_type: int, sequence: int) -> int:
+        """Where the first packet's stream begins: here, or a little before when this cannot be a first one.
+
+        A server sends from the beginning of a keyframe on; when something else comes first that was overtaken or lost.
+        """
+        if self._video and start < end and (payload_type == self._payload_type or self._switch_codec(payload_type)):
+            depacketizer = self._depacketizer
+            if depacketizer is not None and not depacketizer.may_begin(buffer, start, end):
+                self._leading = True
+                return self._start_at(0x10000 + sequence - LEAD_PACKETS)
+        return self._start_at(sequence)
 
     def _start_at(self, sequence: int) -> int:
         self._next = self._base = sequence
@@ -192,7 +210,10 @@ class RtpStream:
     def _give_up(self) -> None:
         """Skip the first hole."""
         nearest = min(self._pending)
-        if self._next is not None:
+        if self._leading:
+            self._leading = False
+            self._base = nearest
+        elif self._next is not None:
             self.lost += nearest - self._next
         self._next = nearest
         self._hole_since = None
@@ -208,6 +229,7 @@ class RtpStream:
         while self._next is not None and (packet := self._pending.pop(self._next, None)) is not None:
             self._next += 1
             self._hole_since = None
+            self._leading = False
             payload = packet.payload
             self._deliver(
                 payload, 0, len(payload), packet.payload_type, packet.timestamp, packet.marker, packet.arrival

@@ -9,24 +9,27 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from aiortc import RTCIceServer
-from aiortc.rtcicetransport import parse_stun_turn_uri
 from livekit.protocol.models import SubscriptionError
-from livekit.protocol.rtc import JoinResponse, SignalResponse, SignalTarget, TrickleRequest
+from livekit.protocol.rtc import JoinResponse, LeaveRequest, SignalResponse, SignalTarget, TrickleRequest
 from livekit.protocol.rtc import SessionDescription as RtcDescription
 
 from cloudrec_recorder.capture.clock import TaskClock
 from cloudrec_recorder.capture.peer import MediaLost, MediaPeer
 from cloudrec_recorder.capture.receiver import MediaReceiver, WantedTrack
 from cloudrec_recorder.capture.track import Send
-from cloudrec_recorder.rooms import Changed, Joined, Left, RoomEvent
-from cloudrec_recorder.rooms.livekit_signal import RoomAbsent, SignalClient, SignalError, TokenRefused
-from cloudrec_recorder.rooms.livekit_state import Rejoin, Roster, outcome_of_leave
+from cloudrec_recorder.rooms import Changed, Joined, Left, RoomEvent, Unreachable
+from cloudrec_recorder.rooms.livekit_signal import CannotResume, RoomAbsent, SignalClient, SignalError, TokenRefused
+from cloudrec_recorder.rooms.livekit_state import Rejoin, Roster, outcome_of_leave, turn_servers
 
 log = logging.getLogger(__name__)
 
 MEDIA_CONNECT_SECONDS = 15.0
-MEDIA_SILENT_SECONDS = 15.0  # an ICE agent checks consent every 6 s at the latest (RFC 7675)
+MEDIA_QUIET_SECONDS = 5.0  # no media of tracks that are not muted: restart ICE (sender reports come every 3 s)
+MEDIA_SILENT_SECONDS = 15.0  # not even STUN: an ICE agent checks consent every 6 s at the latest (RFC 7675)
+RESUME_SECONDS = 10.0  # without signalling, while media flows
+RESUME_SILENT_SECONDS = 3.0  # nothing flows any more: the server is gone
+_RESUME_PAUSE_FIRST = 0.1
+_RESUME_PAUSE_MAX = 1.0
 _MONITOR_SECONDS = 1.0
 _GOODBYE_SECONDS = 1.0
 _PING_INTERVAL = 5.0
@@ -61,6 +64,7 @@ class Connection:
         self._wanted: frozenset[str] = frozenset()
         self._subscribed: set[str] = set()
         self._dirty = asyncio.Event()
+        self._quiet = asyncio.Event()  # no media arrives though it should
         self._told: Changed | None = None
         self._offsets: dict[str, float] = {}
         self.joined_at: float | None = None
@@ -98,7 +102,7 @@ class Connection:
     async def _join_and_stay(self, tokens: Callable[[], list[str]]) -> Left | Rejoin:
         try:
             self._signal, join = await self._open(tokens)
-            return await self._stay(self._signal, join)
+            return await self._stay(self._signal, join, tokens)
         except TokenRefused as error:
             if self._rejoined:
                 return Rejoin("TokenRefused", str(error))
@@ -111,31 +115,43 @@ class Connection:
             return Rejoin("MediaUnreachable", str(error))
 
     async def _open(self, tokens: Callable[[], list[str]]) -> tuple[SignalClient, JoinResponse]:
-        try:
-            candidates = tokens()
-        except OSError as error:
-            raise SignalError(f"cannot read the room token: {error.strerror}") from error
         refusal = TokenRefused("there is no room token")
-        for token in candidates:
+        for token in _read_tokens(tokens):
             try:
                 return await SignalClient.open(self._url, token)
             except TokenRefused as error:
                 refusal = error
         raise refusal
 
-    async def _stay(self, signal: SignalClient, join: JoinResponse) -> Left | Rejoin:
+    async def _stay(self, signal: SignalClient, join: JoinResponse, tokens: Callable[[], list[str]]) -> Left | Rejoin:
         self._roster.reset(join.participant.identity, join.other_participants)
-        self._peer = MediaPeer(self._clock, _turn_servers(join), loopback=signal.on_loopback)
+        peer = self._peer = MediaPeer(self._clock, turn_servers(join), loopback=signal.on_loopback)
         interval = float(join.ping_interval or _PING_INTERVAL)
         timeout = float(join.ping_timeout or _PING_TIMEOUT)
-        reading = asyncio.create_task(self._read(signal, self._peer), name="livekit-read")
+        media = asyncio.create_task(self._watch_media(peer), name="livekit-media")
+        try:
+            while True:
+                try:
+                    return await self._speak(signal, peer, media, interval, timeout)
+                except SignalError as error:
+                    if self.joined_at is None or not peer.alive:
+                        raise
+                    signal = await self._resume(error, peer, join.participant.sid, tokens)
+        finally:
+            await _cancelled(media)
+
+    async def _speak(
+        self, signal: SignalClient, peer: MediaPeer, media: asyncio.Task[None], interval: float, timeout: float
+    ) -> Left | Rejoin:
+        """As long as signalling and media hold."""
+        reading = asyncio.create_task(self._read(signal, peer), name="livekit-read")
         others = [
-            asyncio.create_task(self._watch_media(self._peer), name="livekit-media"),
             asyncio.create_task(self._keep_subscribed(signal), name="livekit-subscribe"),
             asyncio.create_task(signal.keep_alive(interval, timeout), name="livekit-ping"),
+            asyncio.create_task(self._want_restart(), name="livekit-restart"),
         ]
         try:
-            done, _ = await asyncio.wait({reading, *others}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({reading, media, *others}, return_when=asyncio.FIRST_COMPLETED)
             if reading in done:
                 return reading.result()
             for task in done:
@@ -143,6 +159,51 @@ class Connection:
             raise SignalError("a part of the connection ended")
         finally:
             await _cancelled(reading, *others)
+
+    async def _want_restart(self) -> None:
+        """LiveKit restarts ICE when signalling is resumed."""
+        await self._quiet.wait()
+        self._quiet.clear()
+        raise SignalError(f"no media for {MEDIA_QUIET_SECONDS:.0f} s")
+
+    async def _resume(
+        self, lost: SignalError, peer: MediaPeer, sid: str, tokens: Callable[[], list[str]]
+    ) -> SignalClient:
+        """Signalling is lost, media is not: connect again for the same session. Raises SignalError."""
+        log.warning("connecting again for the same session: %s", lost)
+        if self._signal is not None:
+            await self._signal.close()
+        begun = heard_at = self._clock.now()
+        heard, pause, told = peer.datagrams, _RESUME_PAUSE_FIRST, False
+        while True:
+            try:
+                self._signal = await self._resume_with(tokens, sid)
+                break
+            except (CannotResume, RoomAbsent):
+                raise
+            except SignalError as error:
+                now = self._clock.now()
+                if peer.datagrams is None or peer.datagrams != heard:
+                    heard, heard_at = peer.datagrams, now
+                if now - begun > RESUME_SECONDS or now - heard_at > RESUME_SILENT_SECONDS or not peer.alive:
+                    raise
+                if not told:
+                    told = True
+                    self._tell(Unreachable("LiveKitUnreachable", str(error)))
+            await asyncio.sleep(pause)
+            pause = min(_RESUME_PAUSE_MAX, 2 * pause)
+        log.info("signalling goes on")
+        if told:
+            self._tell(Joined(rejoined=True))
+        self._subscribed.clear()  # what was asked for last may have been lost
+        self._dirty.set()
+        return self._signal
+
+    async def _resume_with(self, tokens: Callable[[], list[str]], sid: str) -> SignalClient:
+        for token in filter(None, dict.fromkeys([*_read_tokens(tokens), self.refreshed_token])):
+            with contextlib.suppress(TokenRefused):
+                return await SignalClient.resume(self._url, token, sid)
+        raise CannotResume("the token is refused")
 
     async def _read(self, signal: SignalClient, peer: MediaPeer) -> Left | Rejoin:
         while True:
@@ -169,6 +230,8 @@ class Connection:
                     name = SubscriptionError.Name(response.err)
                     log.warning("cannot subscribe to track %s: %s", response.track_sid, name)
             case "leave":
+                if message.leave.action == LeaveRequest.Action.RESUME:
+                    raise SignalError("the media server wants the connection to be made again")
                 return outcome_of_leave(message.leave, anchors=bool(self._roster.anchors()))
             case "room_moved":
                 return Left(3, "RemovedByServer", "the robot was moved to another room")
@@ -200,6 +263,7 @@ class Connection:
         self._tell(Joined(rejoined=self._rejoined))
         self._changed()
         heard, heard_at = peer.datagrams, self._clock.now()
+        media, media_at, told = peer.media, heard_at, False
         while True:
             await asyncio.sleep(_MONITOR_SECONDS)
             if not peer.alive:
@@ -209,6 +273,15 @@ class Connection:
                 heard, heard_at = peer.datagrams, now
             elif now - heard_at > MEDIA_SILENT_SECONDS:
                 raise MediaLost(f"no datagram for {MEDIA_SILENT_SECONDS:.0f} s")
+            if peer.media is None or peer.media != media or not self._expects_media():
+                media, media_at, told = peer.media, now, False
+            elif now - media_at > MEDIA_QUIET_SECONDS and not told:
+                told = True  # once: it may be the publisher's fault
+                self._quiet.set()
+
+    def _expects_media(self) -> bool:
+        tracks = self._roster.tracks()
+        return any(sid in tracks and not tracks[sid][0].muted for sid in self._subscribed)
 
     def _changed(self) -> None:
         """Tell of who and what is there now, when it differs from what was told."""
@@ -260,18 +333,11 @@ class Connection:
             await self._signal.close()
 
 
-def _turn_servers(join: JoinResponse) -> list[RTCIceServer]:
-    """The TURN servers of a join response; STUN is not needed to reach a public server."""
-    servers = []
-    for server in join.ice_servers:
-        urls = []
-        for url in server.urls:
-            with contextlib.suppress(ValueError):
-                if parse_stun_turn_uri(url)["scheme"].startswith("turn"):
-                    urls.append(url)
-        if urls:
-            servers.append(RTCIceServer(urls, server.username, server.credential))
-    return servers
+def _read_tokens(tokens: Callable[[], list[str]]) -> list[str]:
+    try:
+        return tokens()
+    except OSError as error:
+        raise SignalError(f"cannot read the room token: {error.strerror}") from error
 
 
 async def _cancelled(*tasks: asyncio.Task[Any]) -> None:

@@ -36,6 +36,9 @@ PROTOCOL = 15
 _websocket_log = logging.getLogger("cloudrec_recorder.websocket")
 _websocket_log.setLevel(logging.INFO)
 _NO_ROOM = "room does not exist"  # pkg/service/errors.go of livekit-server
+# LiveKit has no other way of being told that a client's ICE has no TCP. To any other client it offers nothing but TCP,
+# for minutes and over rejoins, once UDP has failed within 90 seconds (SupportsICETCP in its pkg/rtc/clientinfo.go).
+_CLIENT = {"sdk": "swift", "version": "1.0.0"}
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
@@ -51,12 +54,22 @@ class RoomAbsent(SignalError):
     """HTTP 404 in LiveKit's words: there is no such room, and the server makes none. A proxy's 404 is none of these."""
 
 
-def signal_url(url: str) -> str:
-    """Where to join, for a server's base URL (http, https, ws or wss); ValueError for any other scheme."""
+class CannotResume(SignalError):
+    """The media server does not know the session any more: join anew."""
+
+
+def signal_url(url: str, *, resume: str = "") -> str:
+    """Where to join, for a server's base URL (http, https, ws or wss); ValueError for any other scheme.
+
+    `resume`: the participant's sid whose session is to go on.
+    """
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not parts.netloc:
         raise ValueError("a LiveKit URL begins with ws://, wss://, http:// or https://")
-    query = urlencode({"protocol": PROTOCOL, "auto_subscribe": 0, "sdk": "python", "version": "1.0"})
+    fields = {"protocol": PROTOCOL, "auto_subscribe": 0, **_CLIENT}
+    if resume:
+        fields |= {"reconnect": 1, "sid": resume}
+    query = urlencode(fields)
     return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, parts.path.rstrip("/") + "/rtc", query, ""))
 
 
@@ -71,10 +84,28 @@ class SignalClient:
     @classmethod
     async def open(cls, url: str, token: str) -> tuple[SignalClient, JoinResponse]:
         """Connect and join; raises SignalError."""
+        client, response = await cls._open(url, token)
+        if response.WhichOneof("message") != "join":
+            await client.close()
+            raise SignalError(_no_join(response))
+        return client, response.join
+
+    @classmethod
+    async def resume(cls, url: str, token: str, sid: str) -> SignalClient:
+        """Connect again for a session whose media still flows; raises SignalError, CannotResume when it is gone."""
+        client, response = await cls._open(url, token, resume=sid)
+        if response.WhichOneof("message") != "reconnect":
+            await client.close()
+            raise CannotResume(_no_join(response))
+        return client
+
+    @classmethod
+    async def _open(cls, url: str, token: str, *, resume: str = "") -> tuple[SignalClient, SignalResponse]:
+        """A connection and the first message on it."""
         try:
             # the token in a header, never in the URL, which gets logged
             socket = await connect(
-                signal_url(url),
+                signal_url(url, resume=resume),
                 additional_headers={"Authorization": f"Bearer {token}"},
                 open_timeout=CONNECT_SECONDS,
                 close_timeout=CLOSE_SECONDS,
@@ -88,17 +119,13 @@ class SignalClient:
         client = cls(socket)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                response = await client.receive()
+                return client, await client.receive()
         except TimeoutError:
             await client.close()
             raise SignalError("the media server did not answer the join request") from None
         except SignalError:
             await client.close()
             raise
-        if response.WhichOneof("message") != "join":
-            await client.close()
-            raise SignalError(_no_join(response))
-        return client, response.join
 
     @property
     def on_loopback(self) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from aiortc import RTCIceServer
+from aiortc.rtcicetransport import parse_stun_turn_uri
 from livekit.protocol.models import (
     DisconnectReason,
     Encryption,
@@ -14,7 +17,7 @@ from livekit.protocol.models import (
     TrackSource,
     TrackType,
 )
-from livekit.protocol.rtc import LeaveRequest
+from livekit.protocol.rtc import JoinResponse, LeaveRequest
 
 from cloudrec_recorder.media import Kind, Media, TrackKey
 from cloudrec_recorder.rooms import Left, Published
@@ -141,3 +144,17 @@ def _published(identity: str, track: TrackInfo) -> Published | None:
         height=track.height,
         muted=track.muted,
     )
+
+
+def turn_servers(join: JoinResponse) -> list[RTCIceServer]:
+    """The TURN servers of a join response; STUN is not needed to reach a public server."""
+    servers = []
+    for server in join.ice_servers:
+        urls = []
+        for url in server.urls:
+            with contextlib.suppress(ValueError):
+                if parse_stun_turn_uri(url)["scheme"].startswith("turn"):
+                    urls.append(url)
+        if urls:
+            servers.append(RTCIceServer(urls, server.username, server.credential))
+    return servers

@@ -26,10 +26,6 @@ class AudioTrack:
         self._channels = 1
         self._end = -(1 << 62)  # where the written frames end, in samples
 
-    @property
-    def active(self) -> bool:
-        return self._run is not None
-
     def media(self, unit: AccessUnit) -> None:
         if unit.source in self._retired or not unit.data:
             return
@@ -64,8 +60,10 @@ class AudioTrack:
             self._write(frame)
         self._writer.broken()
 
-    def flush(self) -> None:
-        self._writer.flush()
+    def abandon(self) -> None:
+        """End the segment with what is written: the transcoder is in no state to go on."""
+        self._run = None
+        self._writer.broken()
 
     def _write(self, frame: AacFrame) -> None:
         self._end = frame.position + FRAME

@@ -7,30 +7,44 @@ protocol needs for nothing: when the journal says that a segment is closed, its 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 logger = logging.getLogger(__name__)
+
+_OF_ONE_FILE: Final = frozenset(
+    {errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR}
+    | {errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ETXTBSY}
+)
+"""Errors that say nothing about the next file."""
+LOST_IN_A_ROW: Final = 8
+"""So many files lost with none written between them say that there will be no others."""
 
 
 class Disk:
     """Runs jobs one after the other. The bytes that wait are counted; whoever submits looks at `backlog` first.
 
     A job that raises OSError is logged and remembered in `error`; the jobs after it run all the same, because the
-    journal may still be written when a media file cannot.
+    journal may still be written when a media file cannot. A file that alone cannot be written is in `lost_files`.
     """
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], None], int] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._backlog = 0
+        self._lost_in_a_row = 0
         self._thread = threading.Thread(target=self._run, name="disk", daemon=True)
         self._thread.start()
         self.error: OSError | None = None
+        self.lost_files = 0
+        self.lost_why = ""
+        """Of the last one that was lost."""
 
     @property
     def backlog(self) -> int:
@@ -48,6 +62,19 @@ class Disk:
         self._jobs.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def lose_file(self, path: Path, error: OSError) -> None:
+        """On the disk's thread: this file cannot be written. Raises `error` when that is not the file's own matter."""
+        self._lost_in_a_row += 1
+        if error.errno not in _OF_ONE_FILE or self._lost_in_a_row >= LOST_IN_A_ROW:
+            raise error
+        self.lost_why = os.strerror(error.errno)
+        self.lost_files += 1
+        logger.error("%s is lost: %s", path.name, self.lost_why)
+
+    def wrote_file(self) -> None:
+        """On the disk's thread: a file was written whole."""
+        self._lost_in_a_row = 0
 
     def _run(self) -> None:
         while (entry := self._jobs.get()) is not None:
@@ -94,13 +121,14 @@ class SpoolFile:
             if self._fd < 0:
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             write_all(self._fd, data)
-        except OSError:
+        except OSError as error:
             self._broken = True
-            raise
+            self._disk.lose_file(self._path, error)
 
     def _close(self, then: Callable[[], None]) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
         if not self._broken:
+            self._disk.wrote_file()
             then()

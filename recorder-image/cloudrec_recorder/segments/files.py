@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,30 @@ from cloudrec_recorder.segments.mpegts import PACKET, null_packets
 _PACKETS_MIN: Final = 16
 """ffmpeg takes a file of less than 11 packets for something else: some frames of silence are no more."""
 
+_SHORTEST: Final = 0.001
+"""Seconds: a playlist tells milliseconds, and players refuse a segment of none."""
+STAGGER: Final = 0.4
+"""By how much of the target tracks that begin together are put out of step: else all their keyframes are asked for at
+once, and all their segments uploaded at once, every ten seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentSettings:
-    """`target` length of a segment in seconds; a break longer than `gap` seconds ends one."""
+    """`target` length of a segment in seconds; a break longer than `gap` seconds ends one.
+
+    The first segment, and the first after a break, is shorter by up to `stagger` of the target, by each track's name.
+    `continues`: the playlists have segments of another process already.
+    """
 
     target: float = 10.0
     gap: float = 5.0
+    stagger: float = 0.0
+    continues: bool = False
+
+    def first(self, key: TrackKey) -> float:
+        """Seconds that this track's first segment is to last."""
+        share = zlib.crc32(f"{key.kind} {key.media} {key.user_id}".encode()) / 2**32
+        return self.target * (1 - self.stagger * share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +142,7 @@ class TrackFiles:
                 track=self._playlist,
                 file=self._name,
                 start=round(self._ms(self._start), 3),
-                duration=round(end - self._start, 6),
+                duration=round(max(end - self._start, _SHORTEST), 6),
                 bytes=file.size,
                 discontinuity=self._discontinuity,
             )

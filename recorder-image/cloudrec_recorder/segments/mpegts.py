@@ -133,15 +133,7 @@ class TsMuxer:
         self._video = _Pid(PID_VIDEO)
         self._audio = _Pid(PID_AUDIO)
         self._pat_section = _section(0x00, 1, (1).to_bytes(2, "big") + (0xE000 | PID_PMT).to_bytes(2, "big"))
-        self._version = 0
         self._pmt_section = _section(0x02, 1, self._programme())
-
-    def carry(self, streams: Streams) -> bytes:
-        """From here on these streams: the new tables, for the middle of a segment."""
-        self.streams = streams
-        self._version = (self._version + 1) % 32
-        self._pmt_section = _section(0x02, 1, self._programme(), self._version)
-        return self.tables()
 
     def _programme(self) -> bytes:
         pcr_pid = PID_VIDEO if self.streams.video else PID_AUDIO
@@ -187,10 +179,10 @@ class TsMuxer:
         return _packetise(self._audio, pes, bytes((flags | 0x10,)) + _pcr((stamp - PCR_LEAD) & _MASK33))
 
 
-def _section(table_id: int, number: int, body: bytes, version: int = 0) -> bytes:
+def _section(table_id: int, number: int, body: bytes) -> bytes:
     """A PSI section with its CRC. `number` is the transport stream's or the programme's id."""
     head = bytes((table_id,)) + (0xB000 | len(body) + 9).to_bytes(2, "big") + number.to_bytes(2, "big")
-    section = head + bytes((0xC1 | version << 1, 0, 0)) + body
+    section = head + bytes((0xC1, 0, 0)) + body
     return section + crc32_mpeg(section).to_bytes(4, "big")
 
 

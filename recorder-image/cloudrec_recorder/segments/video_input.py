@@ -27,6 +27,11 @@ class VideoInput:
         return self._track.active or self._transcoder is not None
 
     @property
+    def busy(self) -> bool:
+        """Pictures are being transcoded."""
+        return self._transcoder is not None and not self._transcoder.idle
+
+    @property
     def transcoded(self) -> str:
         """The codec that is being transcoded; "" when the pictures go as they come."""
         return self._codec if self._transcoder is not None and self._codec in DECODERS else ""

@@ -93,9 +93,10 @@ class AudioFiles:
     def __init__(self, output: Output, key: TrackKey) -> None:
         self._files = TrackFiles(output, key, "audio")
         self._muxer = TsMuxer(Streams(video=False, audio=True))
-        self._frames_per_segment = round(output.settings.target * RATE / FRAME)
-        self._begun = False
-        self._broken = False  # since the last segment
+        self._frames_of_first = round(output.settings.first(key) * RATE / FRAME)
+        self._frames_of_others = round(output.settings.target * RATE / FRAME)
+        self._frames_per_segment = self._frames_of_first
+        self._begun = self._broken = output.settings.continues  # broken: since the last segment
         self._end = 0  # where the written frames end, in samples
         self._in_segment = 0
         self._pending: list[AacFrame] = []
@@ -107,6 +108,7 @@ class AudioFiles:
     def write(self, frame: AacFrame, channels: int) -> None:
         if self._files.is_open and self._in_segment >= self._frames_per_segment:
             self._close()
+            self._frames_per_segment = self._frames_of_others
         if not self._files.is_open:
             self._discontinuity = self._begun and self._broken
             self._files.open(
@@ -127,6 +129,7 @@ class AudioFiles:
     def broken(self) -> None:
         self._close()
         self._broken = True
+        self._frames_per_segment = self._frames_of_first
 
     def flush(self) -> None:
         self._mux()

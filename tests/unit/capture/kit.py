@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from cloudrec_recorder.media import AccessUnit, TrackKey
+from cloudrec_recorder.media import AccessUnit, Held, NotKept, TrackKey
 
 SPS = bytes.fromhex("674d401fda014016e840000003004000000f03c60ca8")
 PPS = b"\x68\xee\x3c\x80"
@@ -18,6 +18,9 @@ NTP_UNIX = 2_208_988_800
 class Sink:
     units: list[AccessUnit] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+
+    def hold(self, key: TrackKey, codec: str, clock_rate: int) -> Held:
+        return NotKept()
 
     def media(self, unit: AccessUnit) -> None:
         self.units.append(unit)

@@ -7,15 +7,48 @@ import pytest
 from cloudrec_recorder.capture.depacketize import Frame
 from cloudrec_recorder.capture.output import HOLD_BYTES, TrackOutput
 from cloudrec_recorder.capture.timeline import ParticipantClock
-from cloudrec_recorder.media import TrackKey
+from cloudrec_recorder.media import Held, TrackKey
 from tests.unit.capture.kit import AUDIO, VIDEO, Sink
+
+
+class Copy:
+    """A `Held` that takes so many frames."""
+
+    def __init__(self, room: int = 1000) -> None:
+        self.room = room
+        self.frames: list[tuple[float, int]] = []
+        self.offset: float | None = None
+        self.asked = 0
+
+    def frame(self, arrival: float, timestamp: int, data: bytes, *, keyframe: bool) -> bool:
+        self.asked += 1
+        if len(self.frames) >= self.room:
+            return False
+        self.frames.append((arrival, timestamp))
+        return True
+
+    def placed(self, offset: float) -> None:
+        self.offset = offset
+
+
+class KeepingSink(Sink):
+    """A sink that keeps copies of what is held."""
+
+    def __init__(self, room: int = 1000) -> None:
+        super().__init__()
+        self.copies: list[Copy] = []
+        self._room = room
+
+    def hold(self, key: TrackKey, codec: str, clock_rate: int) -> Held:
+        self.copies.append(Copy(self._room))
+        return self.copies[-1]
 
 
 class Stage:
     """A TrackOutput, fed by frame number at 30 fps."""
 
-    def __init__(self, key: TrackKey = VIDEO) -> None:
-        self.sink = Sink()
+    def __init__(self, key: TrackKey = VIDEO, sink: Sink | None = None) -> None:
+        self.sink = sink or Sink()
         self.participant = ParticipantClock()
         self.asked = 0
         self.output = TrackOutput(
@@ -133,3 +166,38 @@ def test_a_gap_tells_how_much_is_missing() -> None:
     stage.frame(30, key=True)
     stage.frame(31)
     assert stage.sink.losses == pytest.approx([1.0])
+
+
+def test_a_copy_of_what_is_held_can_be_placed_as_it_was() -> None:
+    sink = KeepingSink()
+    stage = Stage(sink=sink)
+    for index in range(45):
+        stage.frame(index, key=index == 0, delay=0.5 if index < 3 else 0.1)
+    (copy,) = sink.copies
+    assert len(copy.frames) == 45
+    assert copy.offset is None
+    stage.output.sender_report(11.6, 1001.5, 45 * 3000)
+    stage.frame(45, delay=0.1)
+    assert copy.offset is not None
+    placed = [timestamp / 90_000 + copy.offset for _, timestamp in copy.frames]
+    assert placed == pytest.approx(sink.times)
+    stage.frame(46, key=True, base=1 << 31)  # another source
+    stage.output.close()
+    assert len(sink.copies) == 2
+    assert len(copy.frames) == 46
+    assert sink.copies[1].offset is not None
+
+
+def test_a_copy_that_takes_no_more_is_told_all_the_same_where_its_frames_went() -> None:
+    sink = KeepingSink(room=10)
+    stage = Stage(sink=sink)
+    for index in range(20):
+        stage.frame(index, key=index == 0)
+    stage.output.close()
+    (copy,) = sink.copies
+    assert copy.offset == pytest.approx(10.0)
+    stage.frame(20)
+    asked = copy.asked
+    stage.frame(21)
+    assert copy.asked == asked
+    assert len(sink.units) == 22

@@ -42,7 +42,7 @@ class Stage:
 
     def connected(self) -> None:
         self.peer._dtls._rx_srtp = session(Policy.SSRC_ANY_INBOUND)
-        self.peer._connection._nominated[1] = Pair()  # type: ignore[assignment]
+        self.peer._path._current._nominated[1] = Pair()  # type: ignore[assignment]
 
     def put(self, data: bytes, addr: tuple[str, int] = SERVER) -> None:
         buffer = bytearray(2048)
@@ -60,7 +60,7 @@ async def stage() -> AsyncIterator[Stage]:
     assert "a=setup:active" in answer
     assert "127.0.0.1" in answer
     yield stage
-    stage.peer._connection._nominated.clear()
+    stage.peer._path._current._nominated.clear()
     await stage.peer.close()
 
 
@@ -92,26 +92,34 @@ async def test_strangers_forgeries_and_repetitions_are_dropped(stage: Stage) -> 
 async def test_a_new_remote_address_of_the_pair_is_followed(stage: Stage) -> None:
     stage.connected()
     stage.put(stage.frame(0, key=True))
-    stage.peer._connection._nominated[1] = Pair(("192.0.2.2", 1))  # type: ignore[assignment]
+    stage.peer._path._current._nominated[1] = Pair(("192.0.2.2", 1))  # type: ignore[assignment]
     stage.put(stage.frame(1), ("192.0.2.2", 1))
     stage.receiver.close()
     assert len(stage.sink.units) == 2
 
 
-async def test_an_ice_restart_needs_a_new_connection(stage: Stage) -> None:
-    with pytest.raises(MediaLost, match="restarts ICE"):
+async def test_an_ice_restart_before_there_was_a_connection(stage: Stage) -> None:
+    with pytest.raises(MediaLost, match="restarts ICE before"):
         await stage.peer.answer(OFFER.replace("ice-ufrag:Nhw", "ice-ufrag:New"), stage.receiver)
 
 
+async def test_another_certificate_needs_a_new_connection(stage: Stage) -> None:
+    with pytest.raises(MediaLost, match="new DTLS connection"):
+        await stage.peer.answer(OFFER.replace("31:02:95", "31:02:96"), stage.receiver)
+
+
 async def test_candidates_that_are_none_are_ignored(stage: Stage) -> None:
+    known = stage.peer._path.local.remote_candidates
     for candidate in (
         "",
         "nonsense",
         "candidate:1 1 udp x",
         "1 1 tcp 5 127.0.0.1 9 typ host",
         "1 2 udp 5 1.2.3.4 9 typ host",
+        "1 1 udp 5 4a1f.local 9 typ host",
     ):
         await stage.peer.add_candidate(candidate)
+    assert stage.peer._path.local.remote_candidates == known
 
 
 async def test_nobody_answers(stage: Stage) -> None:

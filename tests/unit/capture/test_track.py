@@ -134,25 +134,50 @@ def test_a_loss_of_video_asks_for_a_keyframe_until_one_comes() -> None:
     assert stage.kinds().count(206) == 1
     for _ in range(65):
         stage.tick()
-    assert stage.kinds().count(206) == 2
+    assert stage.kinds().count(206) == 6
     stage.packet(3, key=True)
     for _ in range(100):
         stage.tick()
-    assert stage.kinds().count(206) == 2
+    assert stage.kinds().count(206) == 6
 
 
 def test_pli_policy() -> None:
     policy = PliPolicy(0.0)
     assert not policy.due(0.05, needed=True)
     assert policy.due(0.2, needed=True)
-    assert not policy.due(1.3, needed=True)
+    assert not policy.due(0.4, needed=True)
     assert not policy.due(1.5, needed=False)
     policy.ask()
     assert policy.due(1.5, needed=False)
     policy.keyframe()
     assert not policy.due(10, needed=False)
     asked = [now / 10 for now in range(100, 600) if policy.due(now / 10, needed=True)]
-    assert len(asked) == 5 + 9  # quick at first, then every 5 s
+    assert [b - a for a, b in itertools.pairwise(asked)] == pytest.approx([*[0.3] * 6, *[1.2] * 4, *[5.0] * 8])
+
+
+def test_what_the_first_packet_has_overtaken_is_waited_for() -> None:
+    stage = Stage()
+    stage.packet(1)
+    stage.packet(2)
+    stage.tick()
+    assert stage.kinds() == [205]
+    stage.packet(0, key=True)
+    for _ in range(20):
+        stage.tick()
+    stage.packet(3)
+    assert stage.indices() == [0, 1, 2, 3]
+    assert stage.stream.lost == 0
+    assert stage.stream.report(stage.now).lost == 0
+
+
+def test_a_stream_that_begins_in_the_midst_waits_for_a_keyframe() -> None:
+    stage = Stage()
+    for index in range(40):
+        stage.packet(index, key=index == 30)
+        stage.tick()
+    assert stage.indices() == list(range(30, 40))
+    assert stage.stream.lost == 0
+    assert 206 in stage.kinds()
 
 
 def test_pending_is_bounded() -> None:

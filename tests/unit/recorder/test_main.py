@@ -17,17 +17,27 @@ def test_defaults() -> None:
     assert settings.spool == Path("/spool")
     assert settings.task == Path("/spool/task.json")
     assert settings.drain_timeout == 3000
+    assert settings.hand_over_timeout == 60
+    assert settings.standalone is None
 
 
 def test_arguments_win_over_the_environment() -> None:
     settings = parse(["--spool", "/a", "--token-file", "/t"], {"CLOUDREC_SPOOL": "/b", "CLOUDREC_DRAIN_TIMEOUT": "5"})
     assert (settings.spool, settings.task, settings.token_file) == (Path("/a"), Path("/a/task.json"), Path("/t"))
     assert settings.drain_timeout == 5
+    settings = parse(["--hand-over-timeout", "0"], {"CLOUDREC_HAND_OVER_TIMEOUT": "7"})
+    assert settings.hand_over_timeout == 0
+    assert parse([], {"CLOUDREC_HAND_OVER_TIMEOUT": "7"}).hand_over_timeout == 7
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("CLOUDREC_DRAIN_TIMEOUT", "soon"), ("CLOUDREC_TASK_TIMEOUT", "-1"), ("CLOUDREC_LOG_LEVEL", "LOUD")],
+    [
+        ("CLOUDREC_DRAIN_TIMEOUT", "soon"),
+        ("CLOUDREC_TASK_TIMEOUT", "-1"),
+        ("CLOUDREC_HAND_OVER_TIMEOUT", "-1"),
+        ("CLOUDREC_LOG_LEVEL", "LOUD"),
+    ],
 )
 def test_a_bad_setting_is_named(name: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -79,7 +89,7 @@ def test_the_process_ends_well_on_sigterm(tmp_path: Path) -> None:
     end = scripted.records(tmp_path)[-1]
     assert isinstance(end, EndRecord)
     assert not end.failed
-    assert json.loads((tmp_path / "termination").read_text())["reason"] == "Stopped"
+    assert json.loads((tmp_path / "termination").read_text())["reason"] == "HandedOver"
 
 
 def test_a_bad_task_fails_with_a_reason(tmp_path: Path) -> None:

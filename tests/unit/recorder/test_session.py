@@ -26,6 +26,7 @@ from cloudrec_recorder import recording
 from cloudrec_recorder.media import AccessUnit, TrackKey
 from cloudrec_recorder.recording import Clock, Outcome
 from cloudrec_recorder.rooms import Joined, Left, Published, Unreachable
+from cloudrec_recorder.segments.disk import LOST_IN_A_ROW
 from cloudrec_recorder.session import Limits, Session
 from cloudrec_recorder.tasks import TaskFile
 from tests.unit.recorder import scripted
@@ -77,9 +78,17 @@ class Bench:
         return self.running.result()
 
     async def until(self, condition: Callable[[], bool]) -> None:
+        """The session's time goes on meanwhile, as fast as ours."""
         async with asyncio.timeout(20):
             while not condition():
                 await asyncio.sleep(0.002)
+                self.time.value += 0.002
+
+    async def ended(self) -> Outcome:
+        """Wait for an end that nobody is asked for."""
+        assert self.running is not None
+        await self.until(self.running.done)
+        return self.running.result()
 
     async def ticks(self, count: int = 5) -> None:
         """Let the session see the time as it is now."""
@@ -126,13 +135,21 @@ async def test_a_whole_recording(bench: Bench) -> None:
     await bench.until(lambda: room.subscribed == {"alice/audio", "alice/video"})
     assert bench.states == ["Idle"]
     room.media(*voice())
-    await bench.until(lambda: bench.states == ["Idle", "Recording"])
+    await bench.until(lambda: bench.states == ["Idle", "Recording"] and bool(bench.of(TrackRecord)))
     scripted.write_task(bench.folder, scripted.task(desiredState="Stopped"))
     outcome = await bench.end()
     assert (outcome.failed, outcome.leave_code) == (False, 0)
     assert room.left
     kinds = [record.type for record in bench.records()]
-    assert kinds == ["joined", "state", "track", "state", "state", "segment", "left", "end"]
+    assert [kind for kind in kinds if kind != "track"] == [
+        "joined",
+        "state",
+        "state",
+        "state",
+        "segment",
+        "left",
+        "end",
+    ]
     assert bench.states[-1] == "Stopping"
     assert bench.of(LeftRecord)[0].leave_code == 0
     assert not bench.of(EndRecord)[0].failed
@@ -262,14 +279,96 @@ async def test_a_refused_token_fails_at_once(bench: Bench) -> None:
     assert bench.of(EndRecord)[0].failed
 
 
-async def test_sigterm_seals_and_ends(bench: Bench) -> None:
+async def test_a_stop_seals_and_ends(bench: Bench) -> None:
     room = await bench.start("alice")
     room.media(*voice())
-    bench.session.stop("told to end by SIGTERM")
+    bench.session.stop("told to end by SIGINT")
     outcome = await bench.end()
     assert (outcome.failed, outcome.leave_code) == (False, 0)
-    assert bench.of(EndRecord)[0].message == "told to end by SIGTERM"
+    assert bench.of(EndRecord)[0].message == "told to end by SIGINT"
     assert len(bench.of(SegmentRecord)) == 1
+
+
+async def handing_over(bench: Bench) -> ScriptedRoom:
+    """A recording whose Pod has been told to go."""
+    room = await bench.start("alice")
+    room.media(*voice())
+    await bench.until(lambda: bench.states == ["Idle", "Recording"])
+    bench.session.go_away("SIGTERM")
+    await bench.ticks()
+    assert not room.left
+    return room
+
+
+async def test_a_pod_that_has_to_go_waits_for_its_successor(bench: Bench) -> None:
+    room = await handing_over(bench)
+    room.media(*voice(start=2.0))
+    bench.time.value += 59
+    await bench.ticks()
+    assert bench.states == ["Idle", "Recording"]
+    assert not room.left
+    scripted.write_task(bench.folder, scripted.task(superseded=True))
+    outcome = await bench.end()
+    assert (outcome.failed, outcome.reason, outcome.leave_code) == (False, Reason.HANDED_OVER, None)
+    assert room.left
+    assert bench.states == ["Idle", "Recording", "Stopping"]
+    assert not bench.of(LeftRecord)  # the robot's successor is in the room: no 302
+    assert bench.of(EndRecord)[0].reason == Reason.HANDED_OVER
+    assert sum(record.duration for record in bench.of(SegmentRecord)) > 1.9
+
+
+async def test_no_successor_comes(bench: Bench) -> None:
+    await handing_over(bench)
+    bench.time.value += 60
+    outcome = await bench.end()
+    assert (outcome.failed, outcome.reason, outcome.leave_code) == (False, Reason.HANDED_OVER, None)
+    assert "no successor" in bench.of(EndRecord)[0].message
+    assert not bench.of(LeftRecord)
+
+
+async def test_stopped_while_a_successor_is_waited_for(bench: Bench) -> None:
+    await handing_over(bench)
+    scripted.write_task(bench.folder, scripted.task(desiredState="Stopped"))
+    assert (await bench.end()).reason == Reason.STOPPED
+    assert bench.of(LeftRecord)[0].leave_code == 0
+
+
+async def test_told_to_go_twice(bench: Bench) -> None:
+    await handing_over(bench)
+    bench.session.go_away("SIGTERM again")
+    assert (await bench.end()).reason == Reason.HANDED_OVER
+    assert bench.of(EndRecord)[0].message == "SIGTERM again"
+
+
+async def test_the_room_may_end_before_the_successor_comes(bench: Bench) -> None:
+    room = await handing_over(bench)
+    room.say(Left(2, "RoomDeleted", "why"))
+    assert (await bench.end()).leave_code == 2
+    assert bench.of(LeftRecord)[0].leave_code == 2
+
+
+async def test_told_to_go_before_it_was_in_the_room(bench: Bench) -> None:
+    scripted.write_task(bench.folder, scripted.task())
+    bench.running = asyncio.create_task(bench.session.run())
+    await bench.until(lambda: bench.room is not None)
+    bench.session.go_away("SIGTERM")
+    assert (await bench.end()).reason == Reason.HANDED_OVER
+    assert not bench.of(LeftRecord)
+
+
+async def test_a_successor_that_nobody_announced(bench: Bench) -> None:
+    """The Pod's node was given up for lost, but the recorder lives on."""
+    await bench.start("alice")
+    scripted.write_task(bench.folder, scripted.task(superseded=True, desiredState="Stopped"))
+    assert (await bench.end()).reason == Reason.HANDED_OVER
+    assert not bench.of(LeftRecord)
+
+
+async def test_a_task_that_is_superseded_already(bench: Bench) -> None:
+    scripted.write_task(bench.folder, scripted.task(superseded=True))
+    bench.running = asyncio.create_task(bench.session.run())
+    assert (await bench.end()).reason == Reason.HANDED_OVER
+    assert bench.room is None
 
 
 async def test_a_room_that_cannot_be_left(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,10 +379,10 @@ async def test_a_room_that_cannot_be_left(bench: Bench, monkeypatch: pytest.Monk
     assert (await bench.end()).leave_code == 0
 
 
-async def test_stopped_before_the_task_came(bench: Bench) -> None:
+async def test_told_to_go_before_the_task_came(bench: Bench) -> None:
     bench.running = asyncio.create_task(bench.session.run())
     await bench.ticks()
-    bench.session.stop("told to end by SIGTERM")
+    bench.session.go_away("told to end by SIGTERM")
     assert not (await bench.end()).failed
     assert bench.room is None
 
@@ -320,11 +419,43 @@ async def test_a_spool_that_cannot_be_written(bench: Bench) -> None:
     room = await bench.start("alice")
     (bench.folder / MEDIA).rmdir()
     room.media(*voice())
-    assert bench.running is not None
-    outcome = await asyncio.wait_for(bench.running, 20)
+    outcome = await bench.ended()
     assert (outcome.failed, outcome.reason, outcome.leave_code) == (True, Reason.SPOOL_FAILED, None)
     assert bench.of(EndRecord)[0].reason == Reason.SPOOL_FAILED
     assert not bench.of(LeftRecord)  # no code of the guide's is true
+
+
+def names_of(user: str, *starts: float) -> list[str]:
+    """Of segments with this user's voice; the AAC encoder's delay, 27.8 ms, lies before it."""
+    names = scripted.task().names
+    return [names.segment(user, "main", "audio", EPOCH_MS + start * 1000 - 28) for start in starts]
+
+
+async def test_a_file_that_cannot_be_written_costs_that_segment(bench: Bench) -> None:
+    room = await bench.start("alice")
+    lost, kept = names_of("alice", 1.0, 20.0)
+    (bench.folder / MEDIA / lost).write_bytes(b"another's")
+    room.media(*voice())
+    await bench.until(lambda: "SpoolFailed" in bench.conditions())
+    room.media(*voice(start=20.0))
+    assert bench.conditions()["SpoolFailed"] == "segments not written: 1 (File exists)"
+    bench.session.stop("enough")
+    outcome = await bench.end()
+    assert not outcome.failed
+    assert [record.file for record in bench.of(SegmentRecord)] == [kept]
+    assert (bench.folder / MEDIA / lost).read_bytes() == b"another's"
+
+
+async def test_files_that_cannot_be_written_one_after_the_other_end_it(bench: Bench) -> None:
+    room = await bench.start("alice")
+    starts = [float(start) for start in range(1, 20 * LOST_IN_A_ROW, 20)]
+    for name in names_of("alice", *starts):
+        (bench.folder / MEDIA / name).mkdir()
+    for start in starts:
+        room.media(*voice(start=start))
+    outcome = await bench.ended()
+    assert (outcome.failed, outcome.reason) == (True, Reason.SPOOL_FAILED)
+    assert bench.conditions()["SpoolFailed"].startswith(f"segments not written: {LOST_IN_A_ROW - 1}")
 
 
 async def test_the_uploader_is_not_waited_for_without_end(bench: Bench) -> None:
@@ -398,7 +529,7 @@ async def test_an_unsupported_codec_is_told_of_while_it_is_there(bench: Bench) -
     key = TrackKey("alice", "main", "audio")
     room.present("alice", tracks=(Published("alice/audio", key, ""),))
     await bench.until(lambda: bench.conditions() == {})
-    assert [record.kind for record in bench.of(TrackRecord)] == ["audio"]
+    await bench.until(lambda: [record.kind for record in bench.of(TrackRecord)] == ["audio"])
     room.say(Left(99, "Stopped", "idle"))
     await bench.end()
     assert bench.conditions() == {"CodecUnsupported": "not recorded: H265 of alice (main)"}

@@ -6,6 +6,8 @@ import io
 import json
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from cloudrec_recorder.journal import Journal
 from cloudrec_recorder.media import AccessUnit, TrackKey
 from cloudrec_recorder.segments.disk import Disk
 from cloudrec_recorder.segments.files import Output, SegmentSettings
+from cloudrec_recorder.segments.segmenter import Segmenter
 from tests.analysis.ffprobe import FFprobeMissing
 
 RATE = 48_000
@@ -116,6 +119,19 @@ def output(folder: Path, disk: Disk, asked: list[TrackKey], **settings: float) -
 
 def records(folder: Path) -> list[JournalRecord]:
     return [decode_record(line) for line in (folder / JOURNAL).read_bytes().splitlines()]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+def let_sound_catch_up(segmenter: Segmenter) -> None:
+    """Time goes by itself in tests: wait until the worker has done what it was given."""
+    until(lambda: not segmenter.audio_waiting)
 
 
 def video_units(
