@@ -35,6 +35,7 @@ class _Commands(click.Group):
     elsewhere = {
         "publish": "cloudrec_local.publish:publish",
         "fetch": "cloudrec_local.fetch:fetch",
+        "verify": "cloudrec_local.verify:command",
         "demo": "cloudrec_local.demo:demo",
     }
 

@@ -198,7 +198,7 @@ async def test_a_recording_is_reported_and_steered(attempt: Attempt) -> None:
     recorder.end()
     await until((attempt.spool / DRAINED).exists)
     report = await attempt.report(state="Ended", uploaded=True, missing=0, leaveCode=0)
-    assert [e["type"] for e in report["events"]] == [303, 301, 307, 304, 302, 305]
+    assert [e["type"] for e in report["events"]] == [303, 301, 307, 304, 302]
     # The report comes before the marker: whoever sees the recorder end can rely on it.
     await attempt.write({"phase": "Finalizing"})
     assert await attempt.end(signal.SIGTERM) == 0
@@ -228,7 +228,7 @@ async def test_a_killed_sidecar_says_the_same_again_and_a_steady_one_says_nothin
     recorder.end()
     report = await attempt.report(uploaded=True)
     assert [(e["seq"], e["type"]) for e in report["events"]] == [
-        (n, kind) for n, kind in enumerate([303, 301, 307, 304, 302, 305], 1)
+        (n, kind) for n, kind in enumerate([303, 301, 307, 304, 302], 1)
     ]
     assert report["events"][:4] == before["events"]
     assert await attempt.end(signal.SIGTERM) == 0

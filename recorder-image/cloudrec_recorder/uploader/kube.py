@@ -1,22 +1,28 @@
-"""The sidecar's calls to the API server, all on its own CloudRecording, with the Pod's bound token."""
+"""A Pod's calls to the API server, all on its own CloudRecording, with the Pod's bound token: the sidecar's, and the
+finisher's.
+
+Three calls by HTTP rather than a client library: the library's import alone takes 60 MB and more than a second of CPU,
+which each Pod and each failover would pay.
+"""
 
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
-from kubernetes.aio.client import ApiClient, Configuration, CustomObjectsApi
-from kubernetes.aio.client.exceptions import ApiException
 
 from cloudrec_contract.resources import API_VERSION, GROUP, RECORDINGS, VERSION
-from cloudrec_recorder.uploader.settings import Settings
 
 CALL_SECONDS = 10.0
 WATCH_SECONDS = 60
 """A watch is opened anew so often: a connection that died in silence delays a change no longer than that."""
+_BUFFER = 1 << 20  # bytes; a resource is 256 KB at most, and a watch sends it as one line
 
 Resource = Mapping[str, Any]
 
@@ -29,110 +35,131 @@ class ApiError(Exception):
         self.status = status
 
 
+class Place(Protocol):
+    """Where a Pod reports: its recording, by name and by `task_id` (the uid), and the attempt named `pod`."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def recording(self) -> str: ...
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def pod(self) -> str: ...
+    @property
+    def service_account(self) -> Path:
+        """Folder with the files token and ca.crt."""
+
+    @property
+    def api_server(self) -> str:
+        """https://host:port."""
+
+
+def server_url(host: str, port: str) -> str:
+    """Of KUBERNETES_SERVICE_HOST and _PORT."""
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 class Recordings:
     """One CloudRecording and its status. All methods raise ApiError; none waits longer than its deadline."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._manager = f"cloudrec-uploader-{settings.pod[-110:]}"
-        token = settings.service_account / "token"
-
-        def read_token(configuration: Any) -> None:
-            # At each call: a kubelet writes a new token long before the old one ends.
-            configuration.api_key["BearerToken"] = "Bearer " + token.read_text().strip()
-
-        configuration = Configuration(host=settings.api_server)
-        configuration.ssl_ca_cert = str(settings.service_account / "ca.crt")
-        configuration.api_key["BearerToken"] = ""  # without it the hook is never asked
-        configuration.refresh_api_key_hook = read_token  # type: ignore[assignment]
-        configuration.client_session_kwargs = {"trust_env": False}
-        self._client = ApiClient(configuration)
-        self._api = CustomObjectsApi(self._client)
-        self._where: dict[str, Any] = {
-            "group": GROUP,
-            "version": VERSION,
-            "namespace": settings.namespace,
-            "plural": RECORDINGS,
-        }
-        self._only = f"metadata.name={settings.recording}"
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._manager = f"cloudrec-uploader-{place.pod[-110:]}"
+        self._token = place.service_account / "token"
+        self._url = f"{place.api_server}/apis/{GROUP}/{VERSION}/namespaces/{place.namespace}/{RECORDINGS}"
+        self._only = {"fieldSelector": f"metadata.name={place.recording}"}
+        self._tls = ssl.create_default_context(cafile=place.service_account / "ca.crt")
+        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Recordings:
+        connector = aiohttp.TCPConnector(ssl=self._tls, limit=4)
+        self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_BUFFER)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.close()
+        assert self._session is not None
+        await self._session.close()
 
     async def get(self) -> tuple[Resource | None, str]:
         """The resource, None when there is none, and the resourceVersion to watch from."""
-        try:
-            found: Any = await self._api.list_namespaced_custom_object(
-                **self._where, field_selector=self._only, _request_timeout=CALL_SECONDS
-            )
-        except _FAILURES as error:
-            raise _api_error(error) from error
-        items = found["items"]
-        return (items[0] if items else None), found["metadata"]["resourceVersion"]
+        async with self._call("GET", self._url, params=self._only) as answer:
+            found = await answer.json()
+            items = found["items"]
+            return (items[0] if items else None), found["metadata"]["resourceVersion"]
 
     async def watch(self, resource_version: str) -> AsyncIterator[Resource]:
         """Watch events, `{"type", "object"}`, bookmarks too; ends after a while. ApiError 410: get anew."""
-        try:
-            response = await self._api.list_namespaced_custom_object_without_preload_content(
-                **self._where,
-                field_selector=self._only,
-                resource_version=resource_version,
-                watch=True,
-                allow_watch_bookmarks=True,
-                timeout_seconds=WATCH_SECONDS,
-                _request_timeout=float(WATCH_SECONDS + 10),
-            )
-            async with response:
-                if response.status != 200:
-                    raise ApiError(response.status, response.reason or "")
-                async for line in response.content:
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise ApiError(int(event["object"].get("code", 500)), str(event["object"].get("message")))
-                    yield event
-        except _FAILURES as error:
-            raise _api_error(error) from error
+        params = {
+            **self._only,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        async with self._call("GET", self._url, seconds=WATCH_SECONDS + 10.0, params=params) as answer:
+            async for line in answer.content:
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise ApiError(int(event["object"].get("code", 500)), str(event["object"].get("message")))
+                yield event
 
     async def apply_report(self, report: dict[str, Any]) -> None:
         """Server-side apply of this attempt's report: no other field of the status is touched."""
         body = {
             "apiVersion": API_VERSION,
             "kind": "CloudRecording",
-            "metadata": {"name": self._settings.recording, "uid": self._settings.task.task_id},
-            "status": {"attempts": [{"pod": self._settings.pod, "report": report}]},
+            "metadata": {"name": self._place.recording, "uid": self._place.task_id},
+            "status": {"attempts": [{"pod": self._place.pod, "report": report}]},
         }
+        async with self._call(
+            "PATCH",
+            f"{self._url}/{self._place.recording}/status",
+            params={"fieldManager": self._manager, "force": "true"},
+            data=json.dumps(body),
+            headers={"Content-Type": "application/apply-patch+yaml"},
+        ):
+            pass
+
+    @asynccontextmanager
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: dict[str, str],
+        data: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = CALL_SECONDS,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer of 2xx, to be read within its deadline."""
+        assert self._session is not None
         try:
-            await self._api.patch_namespaced_custom_object_status(
-                **self._where,
-                name=self._settings.recording,
-                body=body,
-                field_manager=self._manager,
-                force=True,
-                _content_type="application/apply-patch+yaml",
-                _request_timeout=CALL_SECONDS,
-            )
-        except _FAILURES as error:
-            raise _api_error(error) from error
+            # At each call: a kubelet writes a new token long before the old one ends.
+            authorization = {"Authorization": f"Bearer {self._token.read_text().strip()}", **(headers or {})}
+            async with self._session.request(
+                method,
+                url,
+                params=params,
+                data=data,
+                headers=authorization,
+                timeout=aiohttp.ClientTimeout(total=seconds, connect=CALL_SECONDS),
+                allow_redirects=False,
+            ) as answer:
+                if not 200 <= answer.status < 300:
+                    message = _message(await answer.text(errors="replace"))
+                    raise ApiError(answer.status, f"{answer.status} {answer.reason}: {message}")
+                yield answer
+        # OSError: the token's file. ValueError and KeyError: an answer that is not what it should be.
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+            raise ApiError(0, f"{type(error).__name__}: {error}") from error
 
 
-# OSError: the token's file. ValueError: an answer that is no JSON, a watch line longer than the buffer.
-_FAILURES = (ApiException, aiohttp.ClientError, TimeoutError, OSError, ValueError)
-
-
-def _api_error(error: Exception) -> ApiError:
-    if isinstance(error, ApiException):
-        return ApiError(int(error.status or 0), f"{error.status} {error.reason}: {_message(error.body)}")
-    return ApiError(0, f"{type(error).__name__}: {error}")
-
-
-def _message(body: object) -> str:
+def _message(body: str) -> str:
     """What the API server said, without the rest of its Status object."""
     try:
-        return str(json.loads(str(body))["message"])[:500]
+        return str(json.loads(body)["message"])[:500]
     except (ValueError, KeyError, TypeError):
         return "no message"

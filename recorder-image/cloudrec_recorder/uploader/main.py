@@ -17,6 +17,7 @@ from cloudrec_recorder.uploader.kube import Recordings, Resource
 from cloudrec_recorder.uploader.report import Reporter
 from cloudrec_recorder.uploader.resource import Wishes, follow, wishes
 from cloudrec_recorder.uploader.s3 import S3Store
+from cloudrec_recorder.uploader.salvaging import recorder_lives, salvage
 from cloudrec_recorder.uploader.settings import HELP, Settings, SettingsError, from_environment
 from cloudrec_recorder.uploader.store import Store
 from cloudrec_recorder.uploader.taskfile import TaskFile
@@ -24,17 +25,34 @@ from cloudrec_recorder.uploader.taskfile import TaskFile
 logger = logging.getLogger(__name__)
 
 
-async def run(settings: Settings, store: Store, recordings: Recordings) -> None:
+async def run(settings: Settings, store: Store, backup: Store | None, recordings: Recordings) -> None:
     """Upload and report until SIGTERM or SIGINT, and then until all is dealt with."""
     task_file = TaskFile(settings.spool / TASK, settings.task)
     reporter = Reporter(recordings.apply_report)
-    engine = Engine(settings.spool, store, task_file, reporter.tell, give_up_seconds=settings.give_up_seconds)
+
+    async def end_journal() -> bool:
+        if await recorder_lives(settings.spool):
+            return False
+        await salvage(settings.spool, settings.salvage_seconds)
+        return True
+
+    engine = Engine(
+        settings.spool,
+        store,
+        task_file,
+        reporter.tell,
+        give_up_seconds=settings.give_up_seconds,
+        backup=backup,
+        backup_seconds=settings.backup_seconds,
+        high_water=settings.high_water,
+        salvage=end_journal,
+    )
 
     def changed(now: Wishes) -> None:
         if now.gone:
             logger.info("the resource is gone: the recording stops")
             reporter.resource_gone()
-        task_file.change(now.desired, now.subscribe)
+        task_file.change(now.desired, now.subscribe, superseded=now.superseded)
         engine.acknowledge(now.acked)
         if now.declared:
             reporter.declared()
@@ -99,8 +117,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _run(settings: Settings) -> None:
+    store = S3Store(settings.store, settings.credentials)
+    backup = None
+    if settings.backup is not None and settings.backup_credentials is not None:
+        backup = S3Store(settings.backup, settings.backup_credentials)
     async with Recordings(settings) as recordings:
-        await run(settings, S3Store(settings.store, settings.credentials), recordings)
+        await run(settings, store, backup, recordings)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Reporter:
         if wire == self._wanted:
             return
         self._wanted = wire
-        if wire != self._accepted:
+        if wire != self._accepted and not self.gone:
             self._settled.clear()
             self._new.set()
 

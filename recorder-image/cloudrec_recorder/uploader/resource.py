@@ -23,13 +23,14 @@ BETWEEN_WATCHES_SECONDS = 0.2
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the resource asks of this Pod. `subscribe` is None when it cannot be read; `declared`: the operator has
-    this Pod's attempt in the status, so reports are let in."""
+    this Pod's attempt in the status, so reports are let in; `superseded`: a later attempt records already."""
 
     desired: DesiredState
     subscribe: Subscription | None
     acked: int = 0
     declared: bool = False
     gone: bool = False
+    superseded: bool = False
 
 
 GONE = Wishes(DesiredState.STOPPED, None, gone=True)
@@ -53,7 +54,13 @@ def wishes(resource: Resource | None, task_id: str, pod: str, pod_uid: str) -> W
         subscribe=subscribe,
         acked=int(own.get("acked", 0)) if own else 0,
         declared=own is not None,
+        superseded=own is not None and any(_records_after(own, attempt) for attempt in attempts),
     )
+
+
+def _records_after(own: Resource, other: Resource) -> bool:
+    later = int(other.get("index", 0)) > int(own.get("index", 0)) and other.get("role", "Record") == "Record"
+    return later and bool(other.get("report", {}).get("ready"))
 
 
 class Api(Protocol):

@@ -18,6 +18,7 @@ def backoff(failures: int, jitter: float, first: float = FIRST_SECONDS, cap: flo
 class _Failed:
     times: int
     due: float
+    since: float
 
 
 class Retry:
@@ -32,6 +33,7 @@ class Retry:
         self._jitter = jitter
         self._failed: dict[Hashable, _Failed] = {}
         self._in_a_row = 0
+        self._since = 0.0
         self._due = 0.0
 
     def ready(self, now: float, running: int) -> bool:
@@ -43,13 +45,24 @@ class Retry:
         failed = self._failed.get(key)
         return failed is None or now >= failed.due
 
+    def failing(self, now: float, key: Hashable) -> float:
+        """For how many seconds nothing has succeeded since something failed, or `key` alone has failed; 0: neither."""
+        alone = self._failed.get(key)
+        return max(now - self._since if self._in_a_row else 0.0, now - alone.since if alone else 0.0)
+
     def failed(self, key: Hashable, now: float) -> None:
+        if not self._in_a_row:
+            self._since = now
         if now >= self._due:  # what was on its way at the first failure tells nothing more
             self._in_a_row += 1
             self._due = now + backoff(self._in_a_row, self._jitter())
-        failed = self._failed.setdefault(key, _Failed(0, 0.0))
+        failed = self._failed.setdefault(key, _Failed(0, 0.0, now))
         failed.times += 1
         failed.due = now + backoff(failed.times, self._jitter())
+
+    def forget(self, key: Hashable) -> None:
+        """It is not tried any more."""
+        self._failed.pop(key, None)
 
     def succeeded(self, key: Hashable) -> bool:
         """True when nothing is failing any more."""

@@ -1,4 +1,4 @@
-"""A bucket of any S3-compatible store, through boto3.
+"""A bucket of any S3-compatible store, through botocore.
 
 An object counts as stored when the store returned the MD5 of what was sent as its ETag, or, where ETags are no MD5 (KMS
 encryption, some gateways), when a HEAD shows its size. Each PUT carries Content-MD5, so a store refuses a body that was
@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
 from botocore.exceptions import ConnectionError as NotConnected
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 SEGMENT_TYPE = "video/mp2t"
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+MANIFEST_TYPE = "application/json"
 CHECK_OBJECT = ".cloudrec-write-check"
 
 CONNECT_SECONDS = 5
@@ -136,7 +137,8 @@ class S3Store:
         body = io.BytesIO(text)
         size, md5, _ = _digests(body)
         try:
-            self._put(name, body, size, md5, PLAYLIST_TYPE, {"CacheControl": "no-cache"})
+            kind = PLAYLIST_TYPE if name.endswith(".m3u8") else MANIFEST_TYPE
+            self._put(name, body, size, md5, kind, {"CacheControl": "no-cache"})
         except (BotoCoreError, ClientError, ResponseParserError, OSError) as error:
             raise classify(error) from error
 
@@ -174,7 +176,7 @@ class S3Store:
 
 def _make(where: ObjectStore, access: Secret, secret: Secret) -> S3Client:
     try:
-        return boto3.session.Session().client(
+        client: S3Client = botocore.session.Session().create_client(
             "s3",
             endpoint_url=where.endpoint,
             region_name=where.region,
@@ -191,9 +193,10 @@ def _make(where: ObjectStore, access: Secret, secret: Secret) -> S3Client:
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
-        )
+        )  # type: ignore[assignment]
     except ValueError as error:
         raise BucketRefused("InvalidEndpoint", str(error)) from error
+    return client
 
 
 def _open_plainly(path: Path) -> IO[bytes]:

@@ -10,6 +10,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from cloudrec_contract.spool import ObjectStore, Task
+from cloudrec_recorder.uploader.kube import server_url
+from cloudrec_recorder.uploader.spoolgauge import parse_quantity
 
 HELP = """\
 Uploads what a recorder writes, and reports it to Kubernetes.
@@ -25,8 +27,21 @@ It runs beside the recorder in its Pod, as a native sidecar, and is set up by th
   CLOUDREC_SERVICEACCOUNT                  folder with the files token and ca.crt
   KUBERNETES_SERVICE_HOST, _PORT           the API server, as in every Pod
 
+when there is a backup store:
+
+  CLOUDREC_BACKUP_STORE                    as CLOUDREC_STORE
+  CLOUDREC_BACKUP_CREDENTIALS              as CLOUDREC_BUCKET_CREDENTIALS
+
 and, seldom needed:
 
+  CLOUDREC_BACKUP_SECONDS    how long the bucket has to fail until files go to the backup store (default 30: a store
+                             that restarts is back by then), and how long after the recording's end it is waited for
+                             the bucket with what the backup store has
+  CLOUDREC_SPOOL_SIZE        size limit of the spool's emptyDir, such as 10Gi (default: none is known, and nothing is
+                             dropped)
+  CLOUDREC_SPOOL_HIGH_WATER  how much of that may be used, from 0 to 1; above it the oldest segments give way, those in
+                             the backup store first (default 0.75: a kubelet measures each minute or so, and evicts)
+  CLOUDREC_SALVAGE_SECONDS   how long the salvage of a dead recorder's open segments may take (default 60)
   CLOUDREC_GIVE_UP_SECONDS   how long after the recording's end an upload is retried (default 3000; the Pod's grace
                              period has to be longer)
   CLOUDREC_REPORT_SECONDS    how long the last report may take before the recorder is let go all the same (default 30)
@@ -43,7 +58,8 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`give_up_seconds` counts from the recording's end. No secret is held here, only folders that hold them."""
+    """`give_up_seconds` counts from the recording's end; `high_water` is in bytes. No secret is held here, only folders
+    that hold them."""
 
     namespace: str
     recording: str
@@ -55,9 +71,18 @@ class Settings:
     credentials: Path
     service_account: Path
     api_server: str
+    backup: ObjectStore | None = None
+    backup_credentials: Path | None = None
+    backup_seconds: float = 30.0
+    high_water: int | None = None
+    salvage_seconds: float = 60.0
     give_up_seconds: float = 3000.0
     report_seconds: float = 30.0
     log_level: str = "INFO"
+
+    @property
+    def task_id(self) -> str:
+        return self.task.task_id
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -69,19 +94,33 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             raise SettingsError(f"{name} is not set (see --help)")
         return value
 
-    def seconds(name: str, default: float) -> float:
+    def number(name: str, default: float) -> float:
         try:
             value = float(environ.get(name) or default)
         except ValueError:
-            raise SettingsError(f"{name} is not a number of seconds") from None
+            raise SettingsError(f"{name} is not a number") from None
         if not 0 < value < 1e9:
-            raise SettingsError(f"{name} is not a number of seconds above zero")
+            raise SettingsError(f"{name} is not a number above zero")
         return value
 
+    def high_water() -> int | None:
+        size = environ.get("CLOUDREC_SPOOL_SIZE")
+        if not size:
+            return None
+        try:
+            limit = parse_quantity(size)
+        except ValueError as error:
+            raise SettingsError(f"CLOUDREC_SPOOL_SIZE: {error}") from None
+        part = number("CLOUDREC_SPOOL_HIGH_WATER", 0.75)
+        if part > 1:
+            raise SettingsError("CLOUDREC_SPOOL_HIGH_WATER is not a number from 0 to 1")
+        return int(limit * part)
+
+    backup = environ.get("CLOUDREC_BACKUP_STORE")
     level = environ.get("CLOUDREC_LOG_LEVEL") or "INFO"
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError("CLOUDREC_LOG_LEVEL is not one of DEBUG, INFO, WARNING, ERROR")
-    host = text("KUBERNETES_SERVICE_HOST")
+    api_server = server_url(text("KUBERNETES_SERVICE_HOST"), text("KUBERNETES_SERVICE_PORT"))
     return Settings(
         namespace=text("CLOUDREC_NAMESPACE"),
         recording=text("CLOUDREC_RECORDING"),
@@ -92,9 +131,14 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         spool=Path(text("CLOUDREC_SPOOL")),
         credentials=Path(text("CLOUDREC_BUCKET_CREDENTIALS")),
         service_account=Path(text("CLOUDREC_SERVICEACCOUNT")),
-        api_server=f"https://{f'[{host}]' if ':' in host else host}:{text('KUBERNETES_SERVICE_PORT')}",
-        give_up_seconds=seconds("CLOUDREC_GIVE_UP_SECONDS", 3000.0),
-        report_seconds=seconds("CLOUDREC_REPORT_SECONDS", 30.0),
+        api_server=api_server,
+        backup=_model(ObjectStore, "CLOUDREC_BACKUP_STORE", backup) if backup else None,
+        backup_credentials=Path(text("CLOUDREC_BACKUP_CREDENTIALS")) if backup else None,
+        backup_seconds=number("CLOUDREC_BACKUP_SECONDS", 30.0),
+        high_water=high_water(),
+        salvage_seconds=number("CLOUDREC_SALVAGE_SECONDS", 60.0),
+        give_up_seconds=number("CLOUDREC_GIVE_UP_SECONDS", 3000.0),
+        report_seconds=number("CLOUDREC_REPORT_SECONDS", 30.0),
         log_level=level,
     )
 

@@ -64,4 +64,5 @@ class Store(Protocol):
 
     def put_segment(self, name: str, path: Path) -> Stored: ...
 
-    def put_playlist(self, name: str, text: bytes) -> None: ...
+    def put_playlist(self, name: str, text: bytes) -> None:
+        """A playlist, or the manifest: what is put again and again."""

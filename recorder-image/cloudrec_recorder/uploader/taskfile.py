@@ -19,7 +19,8 @@ class TaskFile:
     """What the recorder is told. Until `allow` nothing is written, so that nothing is recorded that cannot be stored;
     only a stop is: a recorder that waits for its task has to end, too.
 
-    A stopped task never runs again, whatever comes after. What a predecessor of this process wrote is gone on with.
+    A stopped task never runs again, and a superseded one never stands alone again, whatever comes after. What a
+    predecessor of this process wrote is gone on with.
     """
 
     def __init__(self, path: Path, task: Task) -> None:
@@ -28,7 +29,7 @@ class TaskFile:
         self._written: Task | None = None
         try:
             old = self._written = parse_task(path.read_bytes())
-            task = _with(task, old.desired_state, old.streams.subscribe)
+            task = _with(task, old.desired_state, old.superseded, old.streams.subscribe)
         except FileNotFoundError:
             pass
         except ValidationError:
@@ -39,11 +40,12 @@ class TaskFile:
     def stopped(self) -> bool:
         return self.task.desired_state is DesiredState.STOPPED
 
-    def change(self, desired: DesiredState, subscribe: Subscription | None) -> None:
+    def change(self, desired: DesiredState, subscribe: Subscription | None, *, superseded: bool = False) -> None:
         """The resource's wishes; no `subscribe` leaves it as it is. Raises OSError."""
         if self.stopped:
             desired = DesiredState.STOPPED
-        self.task = _with(self.task, desired, subscribe or self.task.streams.subscribe)
+        superseded = superseded or self.task.superseded
+        self.task = _with(self.task, desired, superseded, subscribe or self.task.streams.subscribe)
         self._write()
 
     def allow(self) -> None:
@@ -62,9 +64,10 @@ class TaskFile:
             logger.warning("the spool is full: task.json waits for room")
             return
         self._written = self.task
-        logger.info("task.json is written", extra={"desiredState": self.task.desired_state})
+        told = {"desiredState": self.task.desired_state, "superseded": self.task.superseded}
+        logger.info("task.json is written", extra=told)
 
 
-def _with(task: Task, desired: DesiredState, subscribe: Subscription) -> Task:
+def _with(task: Task, desired: DesiredState, superseded: bool, subscribe: Subscription) -> Task:
     streams = task.streams.model_copy(update={"subscribe": subscribe})
-    return task.model_copy(update={"desired_state": desired, "streams": streams})
+    return task.model_copy(update={"desired_state": desired, "superseded": superseded, "streams": streams})

@@ -7,7 +7,9 @@ local file goes after its `uploaded`, an event is reported after its `event`. On
 from __future__ import annotations
 
 import errno
+import logging
 import os
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +17,8 @@ from pydantic import Field, TypeAdapter
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.spool import Record
+
+logger = logging.getLogger(__name__)
 
 UPLOADS = "uploads.jsonl"
 
@@ -28,18 +32,45 @@ class Uploaded(Record):
     sha256: str
 
 
+class BackedUp(Record):
+    """A segment is in the backup store, whole; it is tried at the bucket all the same."""
+
+    type: Literal["backedUp"] = "backedUp"
+    file: str
+    bytes: int
+    sha256: str
+
+
+class BackupOnly(Record):
+    """A segment, playlist or manifest stays in the backup store alone: the bucket is not tried with it any more."""
+
+    type: Literal["backupOnly"] = "backupOnly"
+    file: str
+
+
 class Published(Record):
-    """A playlist is in the bucket with so many segments, `bytes` long, with its ENDLIST or without."""
+    """A playlist is in a store with so many segments, `bytes` long, with its ENDLIST or without."""
 
     type: Literal["published"] = "published"
     track: str
     segments: int
     bytes: int
     ended: bool = False
+    backup: bool = False
+
+
+class Listed(Record):
+    """The manifest is in a store, `bytes` long, as of so many `changes`."""
+
+    type: Literal["listed"] = "listed"
+    changes: int
+    bytes: int
+    complete: bool = False
+    backup: bool = False
 
 
 class GivenUp(Record):
-    """A segment or playlist that is not in the bucket and will not be tried again; a segment's file is kept."""
+    """A segment, playlist or manifest that is in no store and will not be tried again."""
 
     type: Literal["givenUp"] = "givenUp"
     file: str
@@ -51,6 +82,14 @@ class Trouble(Record):
 
     type: Literal["trouble"] = "trouble"
     reason: Reason
+    code: str
+    message: str
+
+
+class Switched(Record):
+    """From here to `recovered` new files go to the backup store as well; `code` and `message` say why."""
+
+    type: Literal["switched"] = "switched"
     code: str
     message: str
 
@@ -71,7 +110,7 @@ class Said(Record):
 
 
 LogRecord = Annotated[
-    Uploaded | Published | GivenUp | Trouble | Recovered | Said,
+    Uploaded | BackedUp | BackupOnly | Published | Listed | GivenUp | Trouble | Switched | Recovered | Said,
     Field(discriminator="type"),
 ]
 
@@ -100,6 +139,35 @@ class UploadLog:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+class PatientLog:
+    """An `UploadLog` whose records wait in memory, in their order, while the disk is full."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = UploadLog(path)
+        self._owed: deque[Record] = deque()
+
+    def append(self, record: Record) -> None:
+        """Raises OSError when the disk fails, but not when it is full."""
+        self._owed.append(record)
+        self.pay()
+        if len(self._owed) == 1:
+            logger.warning("the spool is full: the log of uploads waits for room")
+
+    def pay(self) -> None:
+        """Write what is owed, as far as the disk takes it. Raises OSError as `append`."""
+        while self._owed:
+            try:
+                self._log.append(self._owed[0])
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                return
+            self._owed.popleft()
+
+    def close(self) -> None:
+        self._log.close()
 
 
 def _whole_lines(fd: int, block: int = 65536) -> int:

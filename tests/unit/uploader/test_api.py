@@ -69,6 +69,25 @@ def test_only_the_own_attempt_counts() -> None:
     assert not read(resource(status={"attempts": [{**own, "podUID": "u-0"}]})).declared
 
 
+@pytest.mark.parametrize(
+    ("later", "superseded"),
+    [
+        ({"index": 1, "report": {"ready": True}}, True),
+        ({"index": 3, "report": {"ready": True, "state": "Ended"}}, True),
+        ({"index": 1, "report": {"ready": False}}, False),
+        ({"index": 1}, False),
+        ({"index": 1, "role": "Finish", "report": {"ready": True}}, False),
+    ],
+)
+def test_a_later_attempt_in_the_room_supersedes(later: dict[str, Any], superseded: bool) -> None:
+    own = {"pod": "lesson-0a1b2-0", "podUID": "u-1", "index": 0, "report": {"ready": True}}
+    other = {"pod": "lesson-0a1b2-1", "podUID": "u-2", **later}
+    assert read(resource(status={"attempts": [own, other]})).superseded is superseded
+    # An earlier one never does.
+    mine = {**own, "index": 5}
+    assert not read(resource(status={"attempts": [other, mine]})).superseded
+
+
 # --- follow ---
 
 
@@ -231,3 +250,5 @@ async def test_nobody_is_there_to_report_to(reporting: Callable[[Server], Report
     reporter.tell(Report())
     assert await reporter.accepted(10)
     assert reporter.gone
+    reporter.tell(Report(state=ReportState.ENDED))
+    assert await reporter.accepted(0.01)

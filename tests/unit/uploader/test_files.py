@@ -168,3 +168,17 @@ def test_a_damaged_task_is_replaced(tmp_path: Path) -> None:
     path.write_text("{")
     TaskFile(path, task()).allow()
     assert read(path) == task()
+
+
+def test_a_superseded_task_stays_so(tmp_path: Path) -> None:
+    path = tmp_path / "task.json"
+    file = TaskFile(path, task())
+    file.allow()
+    assert not read(path).superseded
+    file.change(DesiredState.RUNNING, None, superseded=True)
+    assert read(path).superseded
+    file.change(DesiredState.RUNNING, Subscription())
+    again = TaskFile(path, task())
+    again.allow()
+    assert read(path).superseded
+    assert read(path).desired_state is DesiredState.RUNNING

@@ -83,3 +83,30 @@ def test_without_settings_it_says_which(monkeypatch: pytest.MonkeyPatch, capsys:
         monkeypatch.delenv(name, raising=False)
     assert entry.main([]) == 2
     assert "KUBERNETES_SERVICE_HOST is not set" in capsys.readouterr().err
+
+
+def test_a_backup_store() -> None:
+    assert from_environment(ENVIRONMENT).backup is None
+    store = {"CLOUDREC_BACKUP_STORE": ENVIRONMENT["CLOUDREC_STORE"], "CLOUDREC_BACKUP_CREDENTIALS": "/backup"}
+    settings = from_environment({**ENVIRONMENT, **store, "CLOUDREC_BACKUP_SECONDS": "5"})
+    assert settings.backup == settings.store
+    assert (settings.backup_credentials, settings.backup_seconds) == (Path("/backup"), 5)
+    with pytest.raises(SettingsError, match="CLOUDREC_BACKUP_CREDENTIALS"):
+        from_environment({**ENVIRONMENT, "CLOUDREC_BACKUP_STORE": ENVIRONMENT["CLOUDREC_STORE"]})
+
+
+@pytest.mark.parametrize(
+    ("size", "part", "expected"),
+    [("", "", None), ("10Gi", "", 8_053_063_680), ("1.5G", "0.5", 750_000_000), ("4096", "1", 4096)],
+)
+def test_high_water(size: str, part: str, expected: int | None) -> None:
+    more = {"CLOUDREC_SPOOL_SIZE": size, "CLOUDREC_SPOOL_HIGH_WATER": part}
+    assert from_environment({**ENVIRONMENT, **more}).high_water == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "part", "named"), [("much", "", "SPOOL_SIZE"), ("-1Gi", "", "SPOOL_SIZE"), ("1Gi", "75", "HIGH_WATER")]
+)
+def test_a_high_water_that_cannot_be(size: str, part: str, named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        from_environment({**ENVIRONMENT, "CLOUDREC_SPOOL_SIZE": size, "CLOUDREC_SPOOL_HIGH_WATER": part})

@@ -25,16 +25,23 @@ from cloudrec_contract.spool import (
     TrackRecord,
     decode_record,
 )
-from cloudrec_recorder.uploader.state import LARGE_PLAYLIST, LARGE_PLAYLIST_MS, State
+from cloudrec_recorder.uploader.holdings import LARGE_PLAYLIST, LARGE_PLAYLIST_MS, MANIFEST_MS
+from cloudrec_recorder.uploader.listing import manifest, snapshot
+from cloudrec_recorder.uploader.state import State
 from cloudrec_recorder.uploader.uploadlog import (
+    BackedUp,
+    BackupOnly,
     GivenUp,
+    Listed,
     LogRecord,
     Published,
     Recovered,
     Said,
+    Switched,
     Trouble,
     Uploaded,
 )
+from tests.unit.uploader.helpers import TASK
 
 
 def track(name: str = "a.m3u8", begin: int = 1000, **more: Any) -> TrackRecord:
@@ -68,6 +75,17 @@ def publish(state: State, name: str = "a.m3u8", ts: int = 4) -> Published:
     record = Published(ts=ts, track=name, segments=what.segments, bytes=len(what.text), ended=what.ended)
     state.take_own(record)
     return record
+
+
+def enlist(state: State, *, backup: bool = False) -> Listed:
+    what = snapshot(state)
+    record = Listed(ts=4, changes=what.changes, bytes=9, complete=what.complete, backup=backup)
+    state.take_own(record)
+    return record
+
+
+def backed(file: str) -> BackedUp:
+    return BackedUp(ts=3, file=file, bytes=7, sha256="00")
 
 
 def say(state: State, now: int = 50) -> list[tuple[int, dict[str, Any]]]:
@@ -112,6 +130,8 @@ def test_the_playlist_ends_when_the_recording_has_and_all_is_settled() -> None:
     assert not state.drained
     state.take_own(uploaded("2.ts"))
     assert publish(state).ended
+    assert not state.drained
+    enlist(state)
     assert state.drained
 
 
@@ -155,18 +175,18 @@ def test_the_events_of_a_plain_recording_in_their_order() -> None:
     assert say(state) == []
     assert not state.finished
     publish(state)
-    assert say(state) == [(305, {"Status": 0})]
-    assert say(state) == []
+    enlist(state)
+    assert say(state) == []  # 305 is the operator's: it knows all attempts
     assert state.finished
-    assert [event.seq for event in state.events] == [1, 2, 3, 4, 5, 6]
+    assert [event.seq for event in state.events] == [1, 2, 3, 4, 5]
     # 301 and 302 happened when the recorder says, the rest when the uploader did it.
     assert [(event.type, event.ts) for event in state.events if event.type in (301, 302)] == [(301, 5), (302, 8)]
 
 
-def test_305_tells_what_is_missing() -> None:
+def test_the_report_tells_what_is_missing() -> None:
     lost = GivenUp(ts=1, file="1.ts", message="x")
     state = fold([track(), segment("1.ts"), EndRecord(ts=9)], [started(), lost])
-    assert say(state) == [(305, {"Status": 1})]
+    enlist(state)
     report = state.report(0)
     assert (report.uploaded, report.missing) == (True, 1)
 
@@ -175,7 +195,8 @@ def test_a_playlist_that_is_given_up_does_not_hold_up_the_end() -> None:
     state = fold([track(), segment("1.ts"), EndRecord(ts=9)], [started(), uploaded("1.ts")])
     assert not state.drained
     state.take_own(GivenUp(ts=1, file="a.m3u8", message="x"))
-    assert say(state)[-1] == (305, {"Status": 1})
+    assert not state.finished
+    enlist(state)
     assert state.finished
     assert state.report(0).files == []
 
@@ -207,7 +228,7 @@ def test_a_308_that_a_killed_predecessor_owed_is_said() -> None:
     assert [f for f, _ in say(fold([], [started(), trouble, Recovered(ts=6)]))] == [308]
 
 
-def test_no_305_when_the_upload_module_never_was_up() -> None:
+def test_what_never_began_is_finished_at_its_end() -> None:
     state = fold([EndRecord(ts=9)], [])
     assert say(state) == []
     assert state.finished
@@ -298,6 +319,116 @@ def test_segments_of_an_unheard_track_are_uploaded_but_not_listed() -> None:
     assert fold([segment("1.ts")]).pending == {"1.ts": "a.m3u8"}
 
 
+# --- the backup store ---
+
+
+def switched() -> Switched:
+    return Switched(ts=5, code="BackupInUse", message="m")
+
+
+def test_a_switch_is_said_and_holds_until_the_bucket_is_back() -> None:
+    trouble = Trouble(ts=4, reason=Reason.BUCKET_UNREACHABLE, code="SlowDown", message="m")
+    state = fold([], [started(), trouble, switched()])
+    assert [args["Code"] for _, args in say(state)] == ["SlowDown", "BackupInUse"]
+    assert {c.reason for c in state.report(0).conditions} == {"BucketUnreachable", "BackupInUse"}
+    state.take_own(Recovered(ts=7))
+    assert state.report(0).conditions == []
+
+
+def test_the_backup_has_playlists_of_its_own() -> None:
+    """They name what is in either store; the bucket's name what is there."""
+    journal = [track(), segment("1.ts"), segment("2.ts"), segment("3.ts")]
+    state = fold(journal, [started(), uploaded("1.ts"), switched(), backed("2.ts")])
+    assert list(state.pending) == ["2.ts", "3.ts"]
+    assert named(state) == ["1.ts"]
+    [unpublished] = state.unpublished(backup=True)
+    what = state.publication(unpublished, backup=True)
+    assert [s.name for s in parse(what.text.decode()).segments] == ["1.ts", "2.ts"]
+    state.take_own(Recovered(ts=8))
+    assert list(state.unpublished(backup=True)) == []
+    state.take_own(uploaded("2.ts"))
+    assert named(state) == ["1.ts", "2.ts"]
+    assert state.report(0).backup == 0
+
+
+def test_what_stays_in_the_backup_is_a_gap_in_the_bucket_and_counted() -> None:
+    journal = [track(), segment("1.ts"), segment("2.ts"), segment("3.ts"), EndRecord(ts=9)]
+    own = [uploaded("1.ts"), switched(), backed("2.ts"), BackupOnly(ts=6, file="2.ts"), Recovered(ts=7)]
+    state = fold(journal, [started(), *own, uploaded("3.ts")])
+    playlist = parse(state.publication(state.tracks["a.m3u8"]).text.decode())
+    assert [(s.name, s.discontinuity) for s in playlist.segments] == [("1.ts", False), ("3.ts", True)]
+    publish(state)
+    assert not state.stored
+    [whole] = state.unpublished(backup=True)
+    what = state.publication(whole, backup=True)
+    assert [s.name for s in parse(what.text.decode()).segments] == ["1.ts", "2.ts", "3.ts"]
+    assert what.ended
+    state.take_own(Published(ts=8, track="a.m3u8", segments=3, bytes=9, ended=True, backup=True))
+    enlist(state, backup=True)
+    enlist(state)
+    assert state.finished
+    report = state.report(0)
+    assert (report.uploaded, report.missing, report.backup) == (True, 0, 1)
+    listed = manifest(snapshot(state), TASK, 10)
+    assert [(s.file, s.store) for s in listed.tracks[0].segments] == [
+        ("1.ts", "bucket"),
+        ("2.ts", "backup"),
+        ("3.ts", "bucket"),
+    ]
+    assert (listed.complete, listed.backup, listed.missing) == (True, 1, 0)
+
+
+# --- the manifest ---
+
+
+def test_the_manifest_tells_gaps_and_why() -> None:
+    journal = [
+        track(),
+        ClockRecord(ts=1, user_id="alice", offset=12.5),
+        SegmentRecord(ts=2, track="a.m3u8", file="1.ts", start=1000.0, duration=10.0, bytes=7),
+        SegmentRecord(ts=2, track="a.m3u8", file="2.ts", start=11_000.5, duration=10.0, bytes=7),
+        SegmentRecord(ts=2, track="a.m3u8", file="3.ts", start=31_000.5, duration=5.0, bytes=7, discontinuity=True),
+        SegmentRecord(ts=2, track="a.m3u8", file="4.ts", start=36_000.5, duration=5.0, bytes=7),
+        EndRecord(ts=9, failed=True, reason="RecorderDied"),
+    ]
+    own = [uploaded("1.ts"), GivenUp(ts=3, file="2.ts", message="SpoolFull"), uploaded("3.ts")]
+    listed = manifest(snapshot(fold(journal, [started(), *own])), TASK, 77)
+    assert (listed.complete, listed.failed, listed.reason, listed.missing) == (False, True, "RecorderDied", 1)
+    assert (listed.task_id, listed.attempt, listed.epoch, listed.updated) == ("7b1c", 0, TASK.epoch, 77)
+    assert listed.clock_offsets == {"alice": 12.5}
+    [found] = listed.tracks
+    assert [s.file for s in found.segments] == ["1.ts", "3.ts"]
+    assert [(g.start, g.duration, g.reason, g.file) for g in found.gaps] == [
+        (11_000.5, 10.0, "SpoolFull", "2.ts"),
+        (21_000.5, 10.0, "NotRecorded", None),
+    ]
+
+
+def test_the_manifest_is_put_seldom_and_at_the_end() -> None:
+    state = fold([track(), segment("1.ts")], [started()])
+    assert state.unlisted()
+    assert not state.may_list(0)  # nothing is stored yet
+    state.take_own(uploaded("1.ts"))
+    assert state.may_list(0)
+    put = enlist(state)
+    assert not state.unlisted()
+    state.take(segment("2.ts"))
+    assert state.unlisted()
+    assert not state.may_list(put.ts + MANIFEST_MS - 1)
+    assert state.may_list(put.ts + MANIFEST_MS)
+    large = put.model_copy(update={"bytes": 10 * LARGE_PLAYLIST})
+    state.take_own(large)
+    assert not state.may_list(put.ts + 10 * MANIFEST_MS - 1)
+    publish(state)
+    state.take(EndRecord(ts=9))
+    assert not state.may_list(put.ts)  # not before all is stored
+    state.take_own(uploaded("2.ts"))
+    publish(state)
+    assert state.may_list(put.ts)
+    assert enlist(state).complete
+    assert state.finished
+
+
 # --- restarts ---
 
 NAMES = ["a.m3u8", "b.m3u8"]
@@ -337,6 +468,10 @@ def live(journal: list[JournalRecord], choose: st.DataObject) -> tuple[State, li
             note(Said(ts=fact.ts, seq=state.next_seq, event=fact.type, args=fact.args))
         todo = ["read"] if read < len(journal) else []
         todo += [f"segment {name}" for name in state.pending] + [f"playlist {t.name}" for t in state.unpublished()]
+        todo += [f"backup {name}" for name in state.pending if state.in_use and name not in state.backed]
+        todo += [f"only {name}" for name in state.backed]
+        todo += [f"copy {t.name}" for t in state.unpublished(backup=True)]
+        todo += [f"list {'b' * backup}" for backup in (False, True) if state.unlisted(backup=backup) and state.stored]
         if not todo:
             break
         action, _, name = choose.draw(st.sampled_from([*todo, "restart", "trouble"])).partition(" ")
@@ -344,15 +479,31 @@ def live(journal: list[JournalRecord], choose: st.DataObject) -> tuple[State, li
             state.take(journal[read])
             read += 1
         elif action == "segment":
-            lost = choose.draw(st.integers(0, 4)) == 0
+            lost = name not in state.backed and choose.draw(st.integers(0, 4)) == 0
             note(GivenUp(ts=3, file=name, message="x") if lost else uploaded(name))
         elif action == "playlist":
             what = state.publication(state.tracks[name])
             put.append([s.name for s in parse(what.text.decode()).segments])
             note(Published(ts=4, track=name, segments=what.segments, bytes=len(what.text), ended=what.ended))
+        elif action == "backup":
+            note(backed(name))
+        elif action == "only":
+            note(BackupOnly(ts=6, file=name))
+        elif action == "copy":
+            what = state.publication(state.tracks[name], backup=True)
+            there = {r.file for r in own if isinstance(r, Uploaded | BackedUp)}
+            assert {s.name for s in parse(what.text.decode()).segments} <= there
+            note(
+                Published(ts=4, track=name, segments=what.segments, bytes=len(what.text), ended=what.ended, backup=True)
+            )
+        elif action == "list":
+            own.append(enlist(state, backup=bool(name)))
         elif action == "trouble" and len(own) < 60:
-            episode = Trouble(ts=5, reason=Reason.BUCKET_UNREACHABLE, code="c", message="m")
-            note(Recovered(ts=6) if state.trouble else episode)
+            episode: list[LogRecord] = [Trouble(ts=5, reason=Reason.BUCKET_UNREACHABLE, code="c", message="m")]
+            if choose.draw(st.booleans()):
+                episode.append(switched())
+            for record in [Recovered(ts=6)] if state.trouble else episode:
+                note(record)
         elif action == "restart":
             state = fold(journal[:read], own)
     return state, own, put
@@ -366,13 +517,16 @@ def test_restarts_lose_and_repeat_nothing(journal: list[JournalRecord], choose: 
     assert again.report(0) == state.report(0)
     assert list(again.due(60)) == list(state.due(60)) == []
     assert [again.publication(t).text for t in again.unpublished()] == []
+    assert [again.publication(t, backup=True).text for t in again.unpublished(backup=True)] == []
     assert again.finished == state.finished == (state.end is not None)
+    assert manifest(snapshot(again), TASK, 1) == manifest(snapshot(state), TASK, 1)
+    assert again.changes == state.changes
 
     seqs = [event.seq for event in state.events]
     assert seqs == list(range(1, len(seqs) + 1))
     once = [(e.type, str(e.args.get("FileName") or e.args.get("FileList"))) for e in state.events if e.type != 308]
     assert len(once) == len(set(once))
-    assert sum(e.type == 308 for e in state.events) <= sum(isinstance(r, Trouble) for r in own)
+    assert sum(e.type == 308 for e in state.events) <= sum(isinstance(r, Trouble | Switched) for r in own)
 
     # Only confirmed segments are named, none before its confirmation, each once and in the recorder's order.
     good = {record.file for record in own if isinstance(record, Uploaded)}
