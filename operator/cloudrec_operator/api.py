@@ -135,6 +135,12 @@ class Api:
     async def pod(self, namespace: str, name: str) -> Object:
         return await self._requests.request("GET", _path(CORE, namespace, "pods", name))
 
+    async def node(self, name: str) -> Object:
+        return await self._requests.request("GET", f"{CORE}/nodes/{_segments((name,))}")
+
+    async def namespace(self, name: str) -> Object:
+        return await self._requests.request("GET", f"{CORE}/namespaces/{_segments((name,))}")
+
     async def secret(self, namespace: str, name: str) -> Object:
         return await self._requests.request("GET", _path(CORE, namespace, "secrets", name))
 
@@ -206,6 +212,10 @@ def _path(group: str, *parts: str) -> str:
 
     Raises NotFound for what can be no segment: there is no such object.
     """
+    return f"{group}/namespaces/{_segments(parts)}"
+
+
+def _segments(parts: tuple[str, ...]) -> str:
     if any(part in ("", ".", "..") for part in parts):
         raise api_error(404, "NotFound", f"no object has such a name: {'/'.join(parts)}")
-    return "/".join((group, "namespaces", *(quote(part, safe="") for part in parts)))
+    return "/".join(quote(part, safe="") for part in parts)

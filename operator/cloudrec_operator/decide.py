@@ -1,36 +1,39 @@
 """The decision: from what was observed to a plan. Pure, and safe to make again at any time (level-triggered).
 
 Terminal is looked at first and never left. An attempt is in status before its Pod is made; `podUID` follows from it.
+The task rests on its newest attempt until that has a `reason`; the same write declares the next one, or there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cloudrec_contract import naming
 from cloudrec_contract.conditions import Reason
-from cloudrec_contract.events import EventType
-from cloudrec_contract.resources import Attempt, CloudRecordingStatus, ConditionType, Phase
-from cloudrec_operator import times
-from cloudrec_operator.observed import Observed, Pod, Recording
-from cloudrec_operator.plan import (
-    Action,
-    CreatePod,
-    DeletePod,
-    DeleteRecording,
-    EnsureAccess,
-    Hold,
-    Plan,
-    WriteToken,
+from cloudrec_contract.resources import Attempt, ConditionType, Phase
+from cloudrec_operator import finish, times
+from cloudrec_operator.observed import Observed
+from cloudrec_operator.plan import Action, CreatePod, DeletePod, DeleteRecording, Hold, Plan
+from cloudrec_operator.policy import (
+    acceptance,
+    attempts,
+    deadlines,
+    deletion,
+    facts,
+    finishing,
+    outcome,
+    phases,
+    podwork,
+    renewal,
+    succession,
+    telling,
+    waiting,
 )
-from cloudrec_operator.policy import acceptance, conditions, deadlines, deletion, facts, phases, pods, tokens
+from cloudrec_operator.policy.attempts import Ending, View
 from cloudrec_operator.policy.conditions import Fact
 from cloudrec_operator.settings import Settings
-
-END_GRACE_SECONDS = 30
-"""Grace of a Pod that has nothing left to upload."""
 
 
 def decide(seen: Observed, settings: Settings) -> Plan:
@@ -45,17 +48,15 @@ def decide(seen: Observed, settings: Settings) -> Plan:
 def _after_the_end(seen: Observed) -> Plan:
     """Clear up; the status is never touched again."""
     recording = seen.recording
-    actions: list[Action] = []
-    pod = _own(seen.pod, recording)
-    if pod is not None and not pod.deleting:
-        actions.append(DeletePod(pod.name, pod.uid, END_GRACE_SECONDS))
+    own = [pod for pod in seen.pods.values() if pod.owner == recording.uid and not pod.deleting]
+    actions: list[Action] = [DeletePod(pod.name, pod.uid, podwork.END_GRACE_SECONDS) for pod in own]
     if recording.held:
         actions.append(Hold(False))
     expires = deletion.expires_at(recording)
     if expires is not None and seen.now >= expires:
         actions.append(DeleteRecording())
         expires = None
-    return Plan(actions=tuple(actions), after=_seconds_to(seen.now, expires))
+    return Plan(actions=tuple(actions), after=times.seconds_to(seen.now, expires))
 
 
 def _before_acceptance(seen: Observed, settings: Settings) -> Plan:
@@ -64,17 +65,17 @@ def _before_acceptance(seen: Observed, settings: Settings) -> Plan:
         return Plan(actions=(Hold(False),) if recording.held else ())
     if recording.must_stop:
         stopped = Fact(ConditionType.RECORDING, "False", Reason.STOPPED, "stopped before it was accepted")
-        return Plan(status=_end(seen, recording.status, Phase.COMPLETED, (stopped,)))
+        return Plan(status=outcome.ended(seen, recording.status, False, (stopped,)))
     verdict = acceptance.examine(seen)
     accepted = Fact(ConditionType.ACCEPTED, "True" if verdict.accepted else "False", verdict.reason, verdict.message)
     if verdict.final:
-        return Plan(status=_end(seen, recording.status, Phase.FAILED, (accepted,)))
+        return Plan(status=outcome.ended(seen, recording.status, True, (accepted,)))
     if not verdict.accepted:
-        return Plan(status=_status(seen, recording.status, Phase.PENDING, (accepted,)), retry=True)
+        return Plan(status=outcome.status(seen, recording.status, Phase.PENDING, (accepted,)), retry=True)
     if not recording.held:
         return Plan(actions=(Hold(True),))
     name = naming.pod_name(recording.name, recording.uid, 0)
-    status = _status(seen, recording.status, Phase.PENDING, (accepted,)).model_copy(
+    status = outcome.status(seen, recording.status, Phase.PENDING, (accepted,)).model_copy(
         update={
             "task_id": recording.uid,
             "epoch": times.to_ms(seen.now),
@@ -85,171 +86,153 @@ def _before_acceptance(seen: Observed, settings: Settings) -> Plan:
     return _in_progress(replace(seen, recording=replace(recording, status=status)), settings)
 
 
+# --- accepted -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """The phase so far and `since` when; `give_up_at` ends it whatever is still due, None for never."""
+
+    phase: Phase
+    since: datetime
+    give_up_at: datetime | None
+
+    @classmethod
+    def of(cls, seen: Observed, settings: Settings) -> _Course:
+        status = seen.recording.status
+        phase = status.phase or Phase.PENDING
+        since = times.parse(status.phase_since) if status.phase_since else seen.now
+        return cls(phase, since, deadlines.end(phase, since, settings))
+
+    def overdue(self, now: datetime) -> bool:
+        return self.give_up_at is not None and now >= self.give_up_at
+
+    def lingers(self, now: datetime) -> bool:
+        return self.phase is Phase.FINALIZING and attempts.lingers(self.since, now)
+
+    def start_of(self, phase: Phase, now: datetime) -> datetime:
+        return self.since if phase is self.phase else now
+
+
 def _in_progress(seen: Observed, settings: Settings) -> Plan:
     recording = seen.recording
-    attempt = recording.attempt
     let_go = deletion.let_go_at(recording, settings)
     if let_go is not None and seen.now >= let_go:
         return Plan(actions=(Hold(False),) if recording.held else ())
-    if attempt is None:
+    if seen.namespace_ends and recording.deleted_at is None:
+        # Its Pods go first, and the resource only when they have gone: no eviction, and nobody else says stop.
+        return Plan(actions=(DeleteRecording(),), retry=True)
+    views = attempts.look(seen)
+    if not views:
         lost = Fact(ConditionType.RECORDER_READY, "False", Reason.POD_LOST, "status lost its attempts")
-        return Plan(status=_end(seen, recording.status, Phase.FAILED, (lost,)))
-    pod = _own(seen.pod, recording)
-    if attempt.pod_uid is None:
-        if pod is None:
-            return _without_pod(seen, attempt, settings)
-        attempt = attempt.model_copy(update={"pod_uid": pod.uid})
-    return _with_pod(seen, attempt, pod, settings)
+        return Plan(status=outcome.ended(seen, recording.status, True, (lost,)))
+    finishers = attempts.look(seen, "Finish")
+    if finishers:
+        return finish.go_on(seen, views, finishers, settings)
+    course = _Course.of(seen, settings)
+    if not views[-1].attempt.reason:
+        end = attempts.ending(views[-1], seen.recording.must_stop) or _late(seen, views, course, settings)
+        if end is None:
+            return _going_on(seen, views, course, settings)
+        views = [*views[:-1], attempts.ended(views[-1], end, seen.now)]
+        next_ = succession.successor(recording, [view.attempt for view in views], end, seen.recording.must_stop)
+        if next_ is not None:
+            return _succeeded(seen, views, next_, end)
+    return _winding_up(seen, views, course, settings)
 
 
-def _without_pod(seen: Observed, attempt: Attempt, settings: Settings) -> Plan:
-    """The attempt is declared and its Pod is still to be made."""
-    recording, spec = seen.recording, seen.recording.spec
-    kind = ConditionType.RECORDER_READY
-    if recording.must_stop or spec is None:
-        stopped = Fact(ConditionType.RECORDING, "False", Reason.STOPPED, "stopped before its Pod was made")
-        return Plan(status=_end(seen, recording.status, Phase.COMPLETED, (stopped,)))
-    verdict = acceptance.examine(seen)
-    if seen.pod is not None:
-        fact = Fact(kind, "False", Reason.POD_STARTING, f"waiting for a Pod of another owner to go: {attempt.pod}")
-    elif not verdict.accepted:
-        fact = Fact(kind, "False", verdict.reason, verdict.message)
-    elif seen.refused:
-        fact = Fact(kind, "False", Reason.POD_REFUSED, seen.refused)
-    else:
-        fact = Fact(kind, "False", Reason.POD_STARTING, "the Pod is being made")
-    start_by = deadlines.start(recording, settings)
-    if start_by is not None and seen.now >= start_by:
-        late = Fact(kind, "False", Reason.START_TIMEOUT, f"no Pod in time: {fact.reason}: {fact.message}")
-        return Plan(status=_end(seen, recording.status, Phase.FAILED, (late,)))
-    actions: tuple[Action, ...] = ()
-    epoch = recording.status.epoch
-    if seen.pod is None and verdict.accepted and seen.app and seen.app.spec and epoch is not None:
-        token = _token(seen, attempt, settings)
-        manifest = pods.build(recording, spec, seen.app.spec, attempt.index, epoch, settings)
-        actions = (EnsureAccess(), *token, CreatePod(manifest))
-    return Plan(
-        status=_status(seen, recording.status, Phase.PENDING, (fact,)),
-        actions=actions,
-        retry=not actions,
-        after=_seconds_to(seen.now, start_by),
-    )
+def _late(seen: Observed, views: Sequence[View], course: _Course, settings: Settings) -> Ending | None:
+    """The end of a newest attempt that has used up its time."""
+    newest, now = views[-1], seen.now
+    stage = phases.stage(newest, seen.recording.must_stop)
+    if stage in (Phase.PENDING, Phase.STARTING):
+        start_by = deadlines.start(seen.recording, [view.attempt for view in views], settings)
+        if start_by is None or now < start_by:
+            return None
+        reason, message = waiting.why(seen, newest)
+        what = "not in the room in time" if newest.made else "no Pod in time"
+        return Ending(Reason.START_TIMEOUT, f"{what}: {reason}: {message}", failed=True)
+    if stage is course.phase and (course.overdue(now) or (course.lingers(now) and newest.report.uploaded)):
+        if stage is Phase.FINALIZING and newest.report.leave_code is None and not seen.recording.must_stop:
+            return Ending(Reason.RECORDER_FAILED, "it has ended, and its container has not", failed=True, again=True)
+        return Ending(*attempts.why_left(newest.report))
+    return None
 
 
-def _with_pod(seen: Observed, attempt: Attempt, pod: Pod | None, settings: Settings) -> Plan:
+def _succeeded(seen: Observed, views: Sequence[View], next_: Attempt, end: Ending) -> Plan:
+    """Declare the next attempt; its Pod is the next decision's."""
+    status = seen.recording.status
+    if end.failed:
+        told = facts.failover(status.operator_events, times.to_ms(seen.now))
+        status = status.model_copy(update={"operator_events": told})
+    both = [*views, View(next_)]
+    phase = phases.stage(phases.leading(both, False), False)
+    status = outcome.with_views(status, both)
+    return Plan(status=outcome.status(seen, status, phase, telling.going_on(both, False, None)))
+
+
+def _going_on(seen: Observed, views: Sequence[View], course: _Course, settings: Settings) -> Plan:
+    """The task rests on its newest attempt: see to its Pod, its token and its deadlines."""
     recording, now = seen.recording, seen.now
-    since = times.parse(recording.status.phase_since) if recording.status.phase_since else now
-    phase = recording.status.phase or Phase.PENDING
-    give_up_at = deadlines.end(phase, since, settings)
-    start_by = deadlines.start(recording, settings)
-    looked = seen.app_secret is not None and seen.bucket_secret is not None
-    secrets = acceptance.examine_secrets(seen, seen.app.spec) if looked and seen.app and seen.app.spec else None
-    if seen.refused and secrets is None:
-        secrets = acceptance.Verdict(Reason.POD_REFUSED, seen.refused)
-    judged = phases.judge(
-        attempt, pod, recording.must_stop, phases.Clock(now, phase, since, start_by, give_up_at), secrets
-    )
-    attempt = attempt.model_copy(update={"exit": judged.exit})
-    status = recording.status.model_copy(update={"attempts": _with(recording.status.attempts, attempt)})
-    if judged.phase.terminal:
-        return Plan(status=_end(seen, status, judged.phase, judged.facts))
-    status = _status(seen, status, judged.phase, judged.facts)
-    if status.started_at is None and (entered := _entered_at(attempt)) is not None:
-        status = status.model_copy(update={"started_at": times.render(entered)})
-    actions: list[Action] = []
-    waits: list[datetime | None] = [deletion.let_go_at(recording, settings)]
-    if judged.phase is Phase.STARTING:
-        waits.append(start_by)
-    if judged.phase is Phase.STOPPING:
-        kill_at = deadlines.stop(since if judged.phase is phase else now, settings)
-        if now >= kill_at and pod is not None and not pod.deleting:
-            actions.append(DeletePod(pod.name, pod.uid))
-        waits.append(kill_at if now < kill_at else None)
-    if judged.phase is phase:
-        waits.append(give_up_at)
-    if judged.phase is Phase.FINALIZING:
-        waits.append(since + timedelta(seconds=phases.DRAIN_SECONDS + 1))
-    else:
-        actions.extend(_token(seen, attempt, settings))
-        waits.append(_token_due_at(seen, settings))
-    known = [wait for wait in waits if wait is not None and wait > now]
-    return Plan(
-        status=status,
-        actions=tuple(actions),
-        retry=judged.phase is Phase.STARTING,
-        after=_seconds_to(now, min(known, default=None)),
-    )
+    newest = views[-1]
+    every = [view.attempt for view in views]
+    lead = phases.leading(views, seen.recording.must_stop)
+    phase = phases.stage(lead, seen.recording.must_stop)
+    starting = phases.stage(newest, seen.recording.must_stop) in (Phase.PENDING, Phase.STARTING)
+    since = course.start_of(phase, now)
+    told = list(telling.going_on(views, seen.recording.must_stop, waiting.secrets(seen)))
+    actions: list[Action] = podwork.clear(views[:-1], now, settings)
+    waits = [deletion.let_go_at(recording, settings), deadlines.end(phase, since, settings)]
+    if starting:
+        waits.append(deadlines.start(recording, every, settings))
+    due = succession.due_at(every)
+    if not newest.made:
+        if lead is newest:
+            told[0] = Fact(ConditionType.RECORDER_READY, "False", *waiting.why(seen, newest))
+        if due is not None and now < due:
+            waits.append(due)
+            starting = False
+        else:
+            actions.extend(podwork.create(seen, newest.attempt, settings))
+    elif phase is Phase.STOPPING:
+        more, kill_at = podwork.end_overdue(views, since, now, settings)
+        actions.extend(more)
+        waits.append(kill_at)
+    if phase is Phase.FINALIZING:
+        waits.append(since + timedelta(seconds=attempts.DRAIN_SECONDS + 1))
+    elif newest.made:
+        actions.extend(renewal.token(seen, newest.attempt, settings))
+        waits.append(renewal.due_at(seen, settings))
+    status = outcome.status(seen, outcome.with_views(recording.status, views), phase, told)
+    made = any(isinstance(action, CreatePod) for action in actions)
+    return Plan(status, tuple(actions), retry=starting and not made, after=times.soonest(now, waits))
 
 
-def _token(seen: Observed, attempt: Attempt, settings: Settings) -> tuple[Action, ...]:
-    """The room token, when it is due and what it is made of was observed."""
-    life = timedelta(seconds=settings.token_seconds)
-    spec, app, keys = seen.recording.spec, seen.app, seen.app_secret
-    if not tokens.due(seen.token_expires, seen.now, life) or spec is None or app is None or app.spec is None:
-        return ()
-    if keys is None or keys.values is None or acceptance.app_keys_fault(seen, app.spec) is not None:
-        return ()
-    identity = naming.robot_identity(spec.robot.user_id, attempt.index)
-    room = tokens.room_name(app.spec.room.livekit.room_names, spec.room)
-    key, secret = (keys.values[name] for name in acceptance.APP_KEYS)
-    token = tokens.mint(key, secret, room, identity, seen.now, life)
-    return (WriteToken(tokens.secret(seen.recording, attempt.index, token, seen.now + life)),)
-
-
-def _token_due_at(seen: Observed, settings: Settings) -> datetime | None:
-    if seen.token_expires is None:
-        return None
-    return seen.token_expires - timedelta(seconds=settings.token_seconds / 2)
-
-
-def _entered_at(attempt: Attempt) -> datetime | None:
-    """When the robot was in the room, by the report's 301."""
-    events = attempt.report.events if attempt.report else []
-    return next(
-        (times.from_ms(e.ts) for e in events if e.type == EventType.RECORDER_START and e.args.get("Status") == 0), None
-    )
-
-
-def _status(seen: Observed, status: CloudRecordingStatus, phase: Phase, new: Sequence[Fact]) -> CloudRecordingStatus:
-    """`status` with this phase and these facts."""
+def _winding_up(seen: Observed, views: Sequence[View], course: _Course, settings: Settings) -> Plan:
+    """No attempt goes on with the task: wait until all are settled, then end it."""
     recording, now = seen.recording, seen.now
-    since = status.phase_since if status.phase is phase and status.phase_since else times.render(now)
-    files = sum(len(attempt.report.files) for attempt in status.attempts if attempt.report)
-    return status.model_copy(
-        update={
-            "phase": phase,
-            "phase_since": since,
-            "observed_generation": recording.generation,
-            "files": files if status.attempts else None,
-            "conditions": conditions.merge(status.conditions, new, recording.generation, now),
-        }
+    patient = not course.lingers(now)
+    unsettled = [view for view in views if not attempts.settled(view, now, settings, patient)]
+    status = outcome.with_views(recording.status, views)
+    if not unsettled or course.overdue(now):
+        if finishing.needed(views) and recording.deleted_at is None:
+            return finish.begin(seen, views)
+        end = telling.end(views)
+        closing = facts.closing(
+            views, status.operator_events, end.failed, recording.must_stop, end.whole, times.to_ms(now)
+        )
+        ended = outcome.ended(seen, status, end.failed, end.facts)
+        return Plan(status=ended.model_copy(update={"operator_events": closing}))
+    phase = phases.winding_up(unsettled)
+    since = course.start_of(phase, now)
+    waits = [deletion.let_go_at(recording, settings), deadlines.end(phase, since, settings)]
+    actions = podwork.clear([view for view in views if view not in unsettled], now, settings)
+    if phase is Phase.STOPPING:
+        more, kill_at = podwork.end_overdue(unsettled, since, now, settings)
+        actions.extend(more)
+        waits.append(kill_at)
+    else:
+        waits.append(since + timedelta(seconds=attempts.DRAIN_SECONDS + 1))
+    return Plan(
+        outcome.status(seen, status, phase, telling.winding_up(views)), tuple(actions), after=times.soonest(now, waits)
     )
-
-
-def _end(seen: Observed, status: CloudRecordingStatus, phase: Phase, new: Sequence[Fact]) -> CloudRecordingStatus:
-    """The terminal status."""
-    ended = _status(seen, status, phase, new)
-    attempt = max(status.attempts, key=lambda a: a.index, default=None)
-    started = _entered_at(attempt) if attempt is not None else None
-    told = status.operator_events
-    if seen.recording.accepted or status.task_id is not None:
-        told = facts.closing(status.attempts, told, phase is Phase.FAILED, times.to_ms(seen.now))
-    return ended.model_copy(
-        update={
-            "started_at": status.started_at or (times.render(started) if started else None),
-            "ended_at": times.render(seen.now),
-            "operator_events": told,
-        }
-    )
-
-
-def _with(attempts: Sequence[Attempt], changed: Attempt) -> list[Attempt]:
-    return [changed if attempt.pod == changed.pod else attempt for attempt in attempts]
-
-
-def _own(pod: Pod | None, recording: Recording) -> Pod | None:
-    return pod if pod is not None and pod.owner == recording.uid else None
-
-
-def _seconds_to(now: datetime, then: datetime | None) -> float | None:
-    return None if then is None else max(0.0, (then - now).total_seconds())

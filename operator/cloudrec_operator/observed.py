@@ -27,6 +27,7 @@ from cloudrec_operator import times
 FINALIZER = "cloudrec.dev/recording"
 RECORDER = "recorder"
 UPLOADER = "uploader"
+FINISHER = "finisher"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,15 @@ class Recording:
 
     @property
     def attempt(self) -> Attempt | None:
-        """The newest attempt."""
-        return max(self.status.attempts, key=lambda attempt: attempt.index, default=None)
+        """The newest attempt that records."""
+        recording = (attempt for attempt in self.status.attempts if attempt.role == "Record")
+        return max(recording, key=lambda attempt: attempt.index, default=None)
+
+    @property
+    def finisher(self) -> Attempt | None:
+        """The newest attempt to bring what the backup store has into the bucket."""
+        finishing = (attempt for attempt in self.status.attempts if attempt.role == "Finish")
+        return max(finishing, key=lambda attempt: attempt.index, default=None)
 
     @property
     def terminal(self) -> bool:
@@ -144,39 +152,69 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """Whether a node can be relied on; `trouble` says why not and is empty while it is ready. `gone`: it is no more."""
+
+    trouble: str = ""
+    gone: bool = False
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Node:
+        conditions = raw.get("status", {}).get("conditions", ())
+        ready = next((c for c in conditions if c.get("type") == "Ready"), None)
+        if ready is not None and ready.get("status") == "True":
+            return cls()
+        said = ready.get("message") or ready.get("reason") or "" if ready else "it has not said a word"
+        return cls(trouble=f"node {raw['metadata']['name']} is not ready: {said}")
+
+    @classmethod
+    def missing(cls, name: str) -> Node:
+        return cls(trouble=f"node {name} does not exist any more", gone=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
-    """What matters of a recorder Pod. `phase`, `reason` and `message` as in its status."""
+    """What matters of a recorder's or a finisher's Pod. `phase`, `reason` and `message` as in its status.
+
+    `disruption` is the reason of its condition DisruptionTarget: somebody is about to end it (an eviction, a
+    preemption, a node that shuts down); the deletion follows, or does not.
+    """
 
     name: str
     uid: str
     owner: str
     deleting: bool = False
+    disruption: str = ""
+    node: str = ""
     phase: str = "Pending"
     reason: str = ""
     message: str = ""
     unschedulable: str | None = None
     recorder: Container = field(default_factory=Container)
     uploader: Container = field(default_factory=Container)
+    finisher: Container = field(default_factory=Container)
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Pod:
         meta, status = raw["metadata"], raw.get("status", {})
         owner = next((ref["uid"] for ref in meta.get("ownerReferences", ()) if ref.get("controller")), "")
-        scheduled: Mapping[str, Any] = next(
-            (c for c in status.get("conditions", ()) if c.get("type") == "PodScheduled" and c.get("status") == "False"),
-            {},
-        )
+        conditions = {c.get("type"): c for c in status.get("conditions", ())}
+        scheduled, target = conditions.get("PodScheduled", {}), conditions.get("DisruptionTarget", {})
+        unschedulable = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
         return cls(
             name=meta["name"],
             uid=meta["uid"],
             owner=owner,
             deleting="deletionTimestamp" in meta,
+            disruption=target.get("reason", "") if target.get("status") == "True" else "",
+            node=raw.get("spec", {}).get("nodeName", ""),
             phase=status.get("phase", "Pending"),
             reason=status.get("reason", ""),
             message=status.get("message", ""),
-            unschedulable=scheduled.get("message", "") if scheduled.get("reason") == "Unschedulable" else None,
+            unschedulable=scheduled.get("message", "") if unschedulable else None,
             recorder=_container(status.get("containerStatuses", ()), RECORDER),
             uploader=_container(status.get("initContainerStatuses", ()), UPLOADER),
+            finisher=_container(status.get("containerStatuses", ()), FINISHER),
         )
 
     @property
@@ -184,12 +222,18 @@ class Pod:
         """Nothing in it runs any more."""
         return self.phase in ("Succeeded", "Failed")
 
+    @property
+    def leaving(self) -> bool:
+        return self.deleting or bool(self.disruption)
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One look at a recording and all around it. What a decision does not need may be left None.
 
-    `pod` is the Pod of the newest attempt's name, whoever owns it. `refused` is why its creation was refused last.
+    `pods` are the Pods of the attempts' names, whoever owns them, and `nodes` those that they run on. `backup_secret`
+    is None when no backup store is named, too. `refused` is why the creation of a Pod was refused last.
+    `namespace_ends`: the namespace is being deleted, and Pods with it.
     """
 
     recording: Recording
@@ -197,9 +241,12 @@ class Observed:
     app: App | None = None
     app_secret: SecretData | None = None
     bucket_secret: SecretData | None = None
-    pod: Pod | None = None
+    backup_secret: SecretData | None = None
+    pods: Mapping[str, Pod] = field(default_factory=dict)
+    nodes: Mapping[str, Node] = field(default_factory=dict)
     token_expires: datetime | None = None
     refused: str = ""
+    namespace_ends: bool = False
 
 
 def explain(invalid: ValidationError) -> str:

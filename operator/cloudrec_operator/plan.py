@@ -43,7 +43,7 @@ class DeletePod:
 
 @dataclass(frozen=True, slots=True)
 class DeleteRecording:
-    """The TTL after the end has passed."""
+    """The TTL after the end has passed, or the namespace is being deleted."""
 
 
 Action = Hold | EnsureAccess | WriteToken | CreatePod | DeletePod | DeleteRecording

@@ -10,18 +10,17 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import assert_never
 
-from cloudrec_contract import naming
-from cloudrec_contract.resources import Phase
+from cloudrec_operator import observe
 from cloudrec_operator import plan as plans
 from cloudrec_operator import status as statuses
 from cloudrec_operator.api import CORE, RBAC, Api, Object
 from cloudrec_operator.decide import decide
 from cloudrec_operator.errors import ApiError, Conflict, NotFound, NotLeader, Refused
-from cloudrec_operator.observed import FINALIZER, App, Observed, Pod, Recording, SecretData
+from cloudrec_operator.observe import Observer
+from cloudrec_operator.observed import FINALIZER, Observed, Recording
 from cloudrec_operator.plan import Plan
 from cloudrec_operator.policy import access, tokens, transitions
 from cloudrec_operator.settings import Settings
@@ -30,13 +29,7 @@ from cloudrec_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-FRESH_SECONDS = 60.0
-"""What was heard of longer ago is read again: a watch may have missed a deletion."""
-SAFETY_SECONDS = 300.0
-"""Every recording that is not finished is looked at so often, although events should come."""
 RECONCILE_SECONDS = 60.0
-MOUNT_SECONDS = 5.0
-"""A container that is created for longer than this may miss a Secret."""
 
 
 def utc_now() -> datetime:
@@ -59,9 +52,7 @@ class Reconciler:
         self._queue = queue
         self._settings = settings
         self._now = now
-        self._expiries: dict[str, tuple[datetime, datetime]] = {}
-        """Of each recording's room token, and when that was read."""
-        self._refusals: dict[str, str] = {}
+        self._observer = Observer(api, store, settings, now)
 
     async def work(self) -> None:
         """A worker: takes keys until the queue is closed."""
@@ -88,11 +79,12 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> None:
         """One pass. Raises the errors of `errors.py`."""
-        raw = await self._recording(key)
+        raw = await self._observer.recording(key)
         if raw is None:
+            self._queue.settle(key)
             return
         recording = Recording.parse(raw)
-        seen = await self._observe(recording)
+        seen = await self._observer.around(recording)
         plan = decide(seen, self._settings)
         if plan.status is not None and statuses.differs(recording.status, plan.status):
             raw = await self._api.apply_status(statuses.body(recording, plan.status))
@@ -111,7 +103,7 @@ class Reconciler:
         if plan.after is not None:
             self._queue.add_after(key, plan.after)
         if not recording.terminal:
-            self._queue.add_after(key, SAFETY_SECONDS)
+            self._queue.add_after(key, observe.SAFETY_SECONDS)
 
     async def _tell(self, seen: Observed, plan: Plan) -> None:
         """Kubernetes Events; a lost one is no reason to fail."""
@@ -134,122 +126,12 @@ class Reconciler:
             except ApiError as error:
                 log.warning("event not written: %s", error)
 
-    # --- observe ----------------------------------------------------------------------------------------------------
-
-    async def _recording(self, key: Key) -> Object | None:
-        known = self._store.recordings.get(key, FRESH_SECONDS)
-        if known is not None:
-            return known
-        try:
-            read = await self._api.recording(*key)
-        except NotFound:
-            self._store.recordings.drop(key)
-            self._queue.settle(key)
-            return None
-        self._store.recordings.put(read)
-        return read
-
-    async def _observe(self, recording: Recording) -> Observed:
-        now = self._now()
-        attempt = recording.attempt
-        name = attempt.pod if attempt else naming.pod_name(recording.name, recording.uid, 0)
-        pod = await self._pod(recording, name) if recording.accepted else None
-        expires = None
-        if recording.accepted and not recording.terminal:
-            if self._slow(recording, pod):
-                self._expiries.pop(recording.uid, None)
-            expires = await self._token_expires(recording, name)
-        seen = Observed(
-            recording,
-            now,
-            pod=pod,
-            token_expires=expires,
-            refused=self._refusals.get(recording.uid, ""),
-        )
-        if self._needs_sources(seen):
-            seen = await self._with_sources(seen)
-        return seen
-
-    def _needs_sources(self, seen: Observed) -> bool:
-        """Whether the app and the Secrets matter for the decision: before there is a Pod, and when it starts badly."""
-        recording, attempt = seen.recording, seen.recording.attempt
-        if recording.terminal or recording.spec is None or (recording.must_stop and not recording.accepted):
-            return False
-        if attempt is None or attempt.pod_uid is None:
-            return True
-        life = timedelta(seconds=self._settings.token_seconds)
-        if tokens.due(seen.token_expires, seen.now, life) and not recording.must_stop:
-            return True
-        return self._slow(recording, seen.pod)
-
-    def _slow(self, recording: Recording, pod: Pod | None) -> bool:
-        """Whether the Pod may be waiting for a Secret that is not there."""
-        since = recording.status.phase_since
-        if pod is None or recording.status.phase is not Phase.STARTING or since is None:
-            return False
-        late = self._now() >= datetime.fromisoformat(since) + timedelta(seconds=MOUNT_SECONDS)
-        return late and pod.recorder.waiting in ("ContainerCreating", "PodInitializing")
-
-    async def _with_sources(self, seen: Observed) -> Observed:
-        recording, spec = seen.recording, seen.recording.spec
-        if spec is None:
-            return seen
-        app = await self._app(Key(recording.namespace, spec.app_ref.name))
-        app_secret = None
-        if app is not None and app.spec is not None:
-            app_secret = await self._secret(recording.namespace, app.spec.room.livekit.api_key_secret_ref.name)
-        bucket_secret = await self._secret(recording.namespace, spec.storage.bucket.credentials_secret_ref.name)
-        return replace(seen, app=app, app_secret=app_secret, bucket_secret=bucket_secret)
-
-    async def _app(self, key: Key) -> App | None:
-        raw = self._store.apps.get(key, FRESH_SECONDS)
-        if raw is None:
-            try:
-                raw = await self._api.app(*key)
-            except NotFound:
-                self._store.apps.drop(key)
-                return None
-            self._store.apps.put(raw)
-        return App.parse(raw)
-
-    async def _secret(self, namespace: str, name: str) -> SecretData:
-        try:
-            return SecretData.parse(await self._api.secret(namespace, name))
-        except NotFound:
-            return SecretData(name, None)
-
-    async def _pod(self, recording: Recording, name: str) -> Pod | None:
-        key = Key(recording.namespace, name)
-        raw = self._store.pods.get(key, FRESH_SECONDS)
-        if raw is None:
-            try:
-                raw = await self._api.pod(*key)
-            except NotFound:
-                self._store.pods.drop(key)
-                return None
-            self._store.pods.put(raw)
-        return Pod.parse(raw)
-
-    async def _token_expires(self, recording: Recording, pod: str) -> datetime | None:
-        """Now and then the Secret itself is looked at: somebody may have deleted it."""
-        known = self._expiries.pop(recording.uid, None)
-        now = self._now()
-        if known is not None and now < known[1] + timedelta(seconds=SAFETY_SECONDS):
-            self._expiries[recording.uid] = known
-            return known[0]
-        with suppress(NotFound):
-            read = tokens.expiry(await self._api.secret(recording.namespace, tokens.secret_name(pod)), recording)
-            if read is not None:
-                self._expiries[recording.uid] = (read, now)
-            return read
-        return None
-
     # --- act --------------------------------------------------------------------------------------------------------
 
     async def _act(self, key: Key, raw: Object, recording: Recording, action: plans.Action) -> None:
         match action:
             case plans.Hold():
-                await self._hold(key, raw, action.held)
+                await self._hold(key, raw, recording, action.held)
             case plans.EnsureAccess():
                 await self._ensure_access(recording.namespace)
             case plans.WriteToken():
@@ -265,7 +147,7 @@ class Reconciler:
             case _:
                 assert_never(action)
 
-    async def _hold(self, key: Key, raw: Object, held: bool) -> None:
+    async def _hold(self, key: Key, raw: Object, recording: Recording, held: bool) -> None:
         others = [name for name in raw["metadata"].get("finalizers", ()) if name != FINALIZER]
         try:
             changed = await self._api.set_finalizers(raw, [*others, FINALIZER] if held else others)
@@ -273,13 +155,9 @@ class Reconciler:
             self._store.recordings.drop(key)
             return
         if not held:
-            self._forget(raw["metadata"]["uid"])
+            self._observer.forget(recording)
         self._store.recordings.put(changed)
         self._queue.add(key)
-
-    def _forget(self, uid: str) -> None:
-        self._expiries.pop(uid, None)
-        self._refusals.pop(uid, None)
 
     async def _ensure_access(self, namespace: str) -> None:
         with suppress(Conflict):
@@ -291,12 +169,12 @@ class Reconciler:
         try:
             written = await self._api.apply_secret(action.manifest)
         except Refused as error:
-            self._refusals[recording.uid] = f"the room token's Secret: {error.message}"
+            self._observer.refusals[recording.uid] = f"the room token's Secret: {error.message}"
             raise
-        self._refusals.pop(recording.uid, None)
+        self._observer.refusals.pop(recording.uid, None)
         expires = tokens.expiry(written, recording)
         if expires is not None:
-            self._expiries[recording.uid] = (expires, self._now())
+            self._observer.expires(recording.namespace, action.manifest["metadata"]["name"], expires)
 
     async def _create_pod(self, key: Key, recording: Recording, action: plans.CreatePod) -> None:
         name = action.manifest["metadata"]["name"]
@@ -305,8 +183,8 @@ class Reconciler:
         except Conflict:
             made = await self._api.pod(recording.namespace, name)
         except Refused as error:
-            self._refusals[recording.uid] = error.message
+            self._observer.refusals[recording.uid] = error.message
             raise
-        self._refusals.pop(recording.uid, None)
+        self._observer.refusals.pop(recording.uid, None)
         self._store.pods.put(made)
         self._queue.add(key)

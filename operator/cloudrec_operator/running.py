@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,10 +13,11 @@ from cloudrec_operator.api import CLOUDREC, Api, HttpRequests, LeaderRequests, R
 from cloudrec_operator.connection import Connection, connect
 from cloudrec_operator.errors import ApiError, OperatorError
 from cloudrec_operator.leader import Elector
+from cloudrec_operator.observed import Node
 from cloudrec_operator.reconciler import Reconciler
 from cloudrec_operator.settings import Settings
 from cloudrec_operator.store import Key, Store
-from cloudrec_operator.watch import Watcher
+from cloudrec_operator.watch import NODES, PODS, Watcher
 from cloudrec_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -34,12 +36,16 @@ class Feed:
     def __init__(self, store: Store, queue: WorkQueue[Key]) -> None:
         self._store = store
         self._queue = queue
+        self._shelves = {RECORDINGS: store.recordings, APPS: store.apps, PODS: store.pods, NODES: store.nodes}
         self.leading = False
 
     def take(self, plural: str, kind: str | None, body: dict[str, Any]) -> None:
         meta = body["metadata"]
-        key = Key(meta["namespace"], meta["name"])
-        shelf = {RECORDINGS: self._store.recordings, APPS: self._store.apps}.get(plural, self._store.pods)
+        key = Key(meta.get("namespace", ""), meta["name"])
+        shelf = self._shelves[plural]
+        if plural == NODES and kind != "DELETED" and (old := shelf.get(key)) and Node.parse(old) == Node.parse(body):
+            shelf.put(body)
+            return
         if kind == "DELETED":
             shelf.drop(key, meta["uid"])
         else:
@@ -52,8 +58,16 @@ class Feed:
             for recording in self._store.recordings:
                 if _names(recording, key):
                     self._queue.add(Key(key.namespace, recording["metadata"]["name"]))
-        elif owner := (meta.get("labels") or {}).get("cloudrec.dev/recording"):
-            self._queue.add(Key(key.namespace, owner))
+        elif plural == NODES:
+            for pod in self._store.pods:
+                if pod.get("spec", {}).get("nodeName") == key.name:
+                    self._owner_of(pod["metadata"])
+        else:
+            self._owner_of(meta)
+
+    def _owner_of(self, pod: Mapping[str, Any]) -> None:
+        if owner := (pod.get("labels") or {}).get("cloudrec.dev/recording"):
+            self._queue.add(Key(pod["namespace"], owner))
 
     def gained(self) -> None:
         self.leading = True

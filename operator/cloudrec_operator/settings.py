@@ -35,6 +35,9 @@ class Settings(BaseModel):
         ge=1,
         description="how long the rest may be uploaded after the recorder's end; also the Pod's grace period",
     )
+    finish_seconds: float = Field(
+        86400, ge=1, description="how long files in the backup store may wait for the bucket after the recording's end"
+    )
     delete_seconds: float = Field(
         900, ge=1, description="how long a deleted recording may hold on to be flushed before it is let go"
     )

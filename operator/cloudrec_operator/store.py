@@ -11,7 +11,7 @@ Object = dict[str, Any]
 
 
 class Key(NamedTuple):
-    """A recording's place."""
+    """An object's place; nodes have no namespace."""
 
     namespace: str
     name: str
@@ -45,7 +45,7 @@ class Kind:
 
     def put(self, new: Object) -> None:
         meta = new["metadata"]
-        key = Key(meta["namespace"], meta["name"])
+        key = Key(meta.get("namespace", ""), meta["name"])
         old = self._entries.get(key)
         if old is not None and version(new) < version(old.object):
             return
@@ -64,6 +64,7 @@ class Store:
         self.recordings = Kind(clock)
         self.apps = Kind(clock)
         self.pods = Kind(clock)
+        self.nodes = Kind(clock)
 
 
 def version(object_: Object) -> int:

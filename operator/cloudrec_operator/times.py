@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,3 +25,14 @@ def to_ms(at: datetime) -> int:
 
 def from_ms(ms: int) -> datetime:
     return EPOCH + timedelta(milliseconds=ms)
+
+
+def seconds_to(now: datetime, then: datetime | None) -> float | None:
+    """Never below zero; None for never."""
+    return None if then is None else max(0.0, (then - now).total_seconds())
+
+
+def soonest(now: datetime, waits: Iterable[datetime | None]) -> float | None:
+    """Seconds to the first of those that are still to come; None when none is."""
+    known = [wait for wait in waits if wait is not None and wait > now]
+    return seconds_to(now, min(known, default=None))

@@ -1,4 +1,4 @@
-"""kopf's part: list and watch recordings, apps and recorder Pods, resume broken watches, answer liveness probes.
+"""kopf's part: list and watch recordings, apps, recorder Pods and nodes, resume broken watches, answer liveness probes.
 
 It runs in a thread of its own: kopf takes every task of its loop for its own and cancels it at its end. Only `on.event`
 handlers are used, so kopf writes nothing to any resource: no finalizer, no annotation, no progress.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
 
 from cloudrec_contract.resources import APPS, GROUP, RECORDINGS, VERSION
 from cloudrec_operator.connection import Connection
-from cloudrec_operator.policy.pods import MANAGED_BY
+from cloudrec_operator.policy.podparts import MANAGED_BY
 from cloudrec_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,11 @@ log = logging.getLogger(__name__)
 Deliver = Callable[[str, str | None, dict[str, Any]], None]
 """Takes (plural, the watch event's type or None for what was listed, the object)."""
 
+PODS, NODES = "pods", "nodes"
 STOP_SECONDS = 5.0
-CLOSE_SECONDS = 0.1
-"""kopf's TLS connections end a little after their sessions; a loop that is closed before leaves them open."""
+CLOSE_SECONDS = 0.25
+"""kopf's TLS connections end a little after their sessions; a loop that is closed before leaves them open. The time is
+what aiohttp's documentation advises."""
 
 
 def handlers(connection: Connection, settings: Settings, deliver: Deliver) -> kopf.OperatorRegistry:
@@ -54,9 +56,19 @@ def handlers(connection: Connection, settings: Settings, deliver: Deliver) -> ko
 
     @kopf.on.event("v1", "pods", labels=MANAGED_BY, registry=registry)
     def pod(event: kopf.RawEvent, **_: Any) -> None:
-        deliver("pods", event["type"], dict(event["object"]))
+        deliver(PODS, event["type"], dict(event["object"]))
+
+    @kopf.on.event("v1", "nodes", registry=registry)
+    def node(event: kopf.RawEvent, **_: Any) -> None:
+        deliver(NODES, event["type"], in_short(event["object"]))
 
     return registry
+
+
+def in_short(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What is looked at of a Node: the list of its images alone may have 100 KB."""
+    ready = [c for c in node.get("status", {}).get("conditions", ()) if c.get("type") == "Ready"]
+    return {"metadata": dict(node["metadata"]), "status": {"conditions": ready}}
 
 
 class Watcher:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +160,17 @@ class World:
         )
         return await self.admin.get(f"{self.pods()}/{found['status']['attempts'][-1]['pod']}")
 
+    async def successor(self, name: str, index: int, seconds: float = DEADLINE) -> Object:
+        """The Pod of attempt `index`, once its uid is in status."""
+
+        def made(found: Object) -> bool:
+            attempts = found.get("status", {}).get("attempts", [])
+            return any(a["index"] == index and "podUID" in a for a in attempts)
+
+        found = await self.until(name, made, f"attempt {index} with its Pod", seconds)
+        pod = next(a["pod"] for a in found["status"]["attempts"] if a["index"] == index)
+        return await self.admin.get(f"{self.pods()}/{pod}")
+
     async def pod_gone(self, name: str) -> None:
         async def look() -> bool:
             return await self.admin.get_or_none(f"{self.pods()}/{name}") is None
@@ -204,6 +215,12 @@ class World:
 
     async def run_pod(self, pod: str) -> None:
         await self.pod_status(pod, RUNNING, RUNNING, "Running")
+
+    async def place(self, pod: str, node: str) -> None:
+        """Bind a Pod to a node as the scheduler does, and run it there as its kubelet does."""
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        await self.admin.request("POST", f"{self.pods()}/{pod}/binding", {"metadata": {"name": pod}, "target": target})
+        await self.run_pod(pod)
 
     async def end_recorder(self, pod: str, code: int = 0, message: str = "", phase: str = "Running") -> None:
         await self.pod_status(pod, ended(code, message), RUNNING, phase)
@@ -306,8 +323,26 @@ class Sidecar:
             "status": dict(status),
         }
         path = f"{RECORDINGS.format(self.namespace)}/{name}/status"
-        params = {"fieldManager": "cloudrec-uploader", "force": "true"}
+        params = {"fieldManager": f"cloudrec-uploader-{self.pod}", "force": "true"}
         return await self.api.request("PATCH", path, body, content_type=APPLY, params=params)
+
+
+@asynccontextmanager
+async def fake_node(admin: KubeApi, name: str) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    """A Node that no kubelet stands behind; yields what sets its condition Ready to "True", "False" or "Unknown"."""
+    await admin.request("POST", "/api/v1/nodes", {"metadata": {"name": name}, "spec": {"unschedulable": True}})
+
+    async def ready(status: str) -> None:
+        condition = {"type": "Ready", "status": status, "reason": "Test", "message": "the kubelet said no word"}
+        body: Object = {"status": {"conditions": [condition]}}
+        await admin.request("PATCH", f"/api/v1/nodes/{name}/status", body, content_type=STRATEGIC)
+
+    await ready("True")
+    try:
+        yield ready
+    finally:
+        if await admin.get_or_none(f"/api/v1/nodes/{name}") is not None:
+            await admin.request("DELETE", f"/api/v1/nodes/{name}")
 
 
 def authority(kubeconfig: Path) -> str:

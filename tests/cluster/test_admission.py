@@ -124,7 +124,8 @@ async def test_the_operator_has_no_more_than_it_needs(world: World) -> None:
         ("escalate", "rbac.authorization.k8s.io", "clusterroles", "", ""),
         ("patch", "rbac.authorization.k8s.io", "rolebindings", "", ""),
         ("create", "rbac.authorization.k8s.io", "clusterrolebindings", "", ""),
-        ("get", "", "nodes", "", ""),
+        ("patch", "", "nodes", "", ""),
+        ("list", "", "namespaces", "", ""),
         ("get", "coordination.k8s.io", "leases", "", ""),
     ]
     async with client(world.kubeconfig, token) as api:

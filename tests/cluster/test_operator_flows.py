@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import subprocess
 from datetime import datetime
 
@@ -57,7 +56,7 @@ async def test_a_recording_from_apply_to_stop(world: World) -> None:
         done = await world.phase("lesson", "Completed")
         assert condition(done, "Uploaded")[:2] == ("True", "Uploaded")
         assert done["status"]["attempts"][0]["exit"]["code"] == 0
-        assert "operatorEvents" not in done["status"]
+        assert [(e["type"], e["args"]) for e in done["status"]["operatorEvents"]] == [(305, {"Status": 0})]
         await world.pod_gone(name)
         await world.until("lesson", lambda o: not o["metadata"].get("finalizers"), "finalizer taken off")
 
@@ -179,41 +178,6 @@ async def test_a_namespace_can_be_deleted(world: World) -> None:
     await world.create()
 
 
-async def test_a_recorder_that_crashes(world: World) -> None:
-    async with world.operator():
-        await world.apply(recording("lesson"))
-        pod = await world.pod("lesson")
-        name = pod["metadata"]["name"]
-        await world.run_pod(name)
-        async with world.sidecar(pod) as sidecar:
-            await sidecar.report("lesson", **BUSY)
-            await world.phase("lesson", "Recording")
-            message = json.dumps({"reason": "SlowDisk", "message": "spool full"})
-            await world.end_recorder(name, 1, message)
-            seen = await world.phase("lesson", "Finalizing")
-            assert seen["status"]["attempts"][0]["exit"]["reason"] == "SlowDisk"
-            await sidecar.report("lesson", **{**BUSY, "state": "Ended", "uploaded": True})
-        failed = await world.phase("lesson", "Failed")
-        assert condition(failed, "RecorderReady") == ("False", "SlowDisk", "spool full")
-        assert condition(failed, "Uploaded")[:2] == ("True", "Uploaded")
-        assert [(e["type"], e["args"]) for e in failed["status"]["operatorEvents"]] == [(302, {"LeaveCode": 100})]
-        await world.pod_gone(name)
-
-
-async def test_a_pod_that_is_lost(world: World) -> None:
-    async with world.operator():
-        await world.apply(recording("lesson"))
-        pod = await world.pod("lesson")
-        await world.run_pod(pod["metadata"]["name"])
-        async with world.sidecar(pod) as sidecar:
-            await sidecar.report("lesson", **BUSY)
-            await world.phase("lesson", "Recording")
-        await world.admin.request("DELETE", f"{world.pods()}/{pod['metadata']['name']}", {"gracePeriodSeconds": 0})
-        failed = await world.phase("lesson", "Failed")
-        assert condition(failed, "RecorderReady")[1] == "PodLost"
-        assert [e["type"] for e in failed["status"]["operatorEvents"]] == [302, 305]
-
-
 async def test_ttl_deletes_the_resource(world: World) -> None:
     async with world.operator():
         await world.apply(recording("short", ttlSecondsAfterFinished=1, desiredState="Stopped"))
@@ -265,7 +229,7 @@ async def test_a_missing_image_is_told_and_forgotten(world: World) -> None:
 
 
 async def test_a_secret_that_goes_while_the_pod_starts_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloudrec_operator.reconciler.MOUNT_SECONDS", 0.5)
+    monkeypatch.setattr("cloudrec_operator.observe.MOUNT_SECONDS", 0.5)
     async with world.operator():
         await world.apply(recording("lesson"))
         pod = await world.pod("lesson")

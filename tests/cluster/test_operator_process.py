@@ -82,3 +82,21 @@ async def test_without_a_way_to_the_cluster_it_says_so(world: World, tmp_path: P
         _, logs = await asyncio.wait_for(process.communicate(), 15)
         assert process.returncode == 1
         assert "no way to the Kubernetes API" in logs.decode()
+
+
+async def test_one_that_is_killed_is_followed_by_one_that_sees_what_it_missed(world: World) -> None:
+    folder = await world.service_account()
+    settings = {"CLOUDREC_SERVICEACCOUNT": str(folder), "CLOUDREC_HEALTH_PORT": "0", "CLOUDREC_LEASE_SECONDS": "3"}
+    async with started(world, CLOUDREC_IDENTITY="first", **settings) as process:
+        await world.apply(recording("lesson"))
+        pod = await world.pod("lesson")
+        await world.run_pod(pod["metadata"]["name"])
+        await world.phase("lesson", "Starting")
+        process.kill()
+        await process.wait()
+    assert (await world.admin.get(LEASE))["spec"]["holderIdentity"] == "first"
+    await world.end_recorder(pod["metadata"]["name"], 137)
+    async with started(world, CLOUDREC_IDENTITY="second", **settings):
+        successor = await world.successor("lesson", 1, 30)
+        assert successor["metadata"]["name"].endswith("-1")
+        assert (await world.admin.get(LEASE))["spec"]["holderIdentity"] == "second"

@@ -10,7 +10,7 @@ import pytest
 
 from cloudrec_contract import naming
 from cloudrec_local.kubeapi import APPLY, MERGE, ApiError, Object
-from cloudrec_operator import reconciler
+from cloudrec_operator import observe
 from cloudrec_operator.policy import tokens
 from tests.cluster.operating import (
     BUCKET_KEYS,
@@ -215,7 +215,7 @@ async def test_a_refused_room_token_is_told_and_tried_again(world: World) -> Non
 async def test_a_room_token_that_is_gone_before_it_is_mounted_comes_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "MOUNT_SECONDS", 0.5)
+    monkeypatch.setattr(observe, "MOUNT_SECONDS", 0.5)
     async with world.operator():
         await world.apply(recording("lesson"))
         pod = await world.pod("lesson")
@@ -235,7 +235,7 @@ async def test_a_room_token_that_is_gone_before_it_is_mounted_comes_again(
 async def test_the_room_token_is_renewed_in_its_secret_and_made_again_when_it_is_gone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "SAFETY_SECONDS", 0.3)
+    monkeypatch.setattr(observe, "SAFETY_SECONDS", 0.3)
     async with world.operator():
         await world.apply(recording("lesson"))
         pod = await world.pod("lesson")

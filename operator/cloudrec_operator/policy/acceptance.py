@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.naming import room_fault
-from cloudrec_contract.resources import CloudRecordingSpec, RecordingAppSpec
+from cloudrec_contract.resources import BackupBucket, Bucket, CloudRecordingSpec, RecordingAppSpec
 from cloudrec_contract.storage import object_store
 from cloudrec_operator.observed import Observed, SecretData
 
@@ -32,14 +32,21 @@ class Verdict:
         return self.reason is Reason.ACCEPTED
 
 
+def backup_of(spec: CloudRecordingSpec, app: RecordingAppSpec) -> BackupBucket | None:
+    """The backup store: the recording's own, else the app's."""
+    return spec.storage.bucket.backup or app.storage.backup
+
+
 def examine(seen: Observed) -> Verdict:
     """Look at the spec, the app and the Secrets that were observed, in this order."""
     spec = seen.recording.spec
     if spec is None:
         return Verdict(Reason.INVALID_SPEC, seen.recording.spec_error, final=True)
-    own = spec.storage.bucket.endpoint
-    if own is not None and (fault := endpoint_fault(own)):
-        return Verdict(Reason.INVALID_SPEC, f"storage.bucket.endpoint {fault}", final=True)
+    bucket = spec.storage.bucket
+    own = {"": bucket.endpoint, "backup.": bucket.backup.endpoint if bucket.backup else None}
+    for where, endpoint in own.items():
+        if endpoint is not None and (fault := endpoint_fault(endpoint)):
+            return Verdict(Reason.INVALID_SPEC, f"storage.bucket.{where}endpoint {fault}", final=True)
     if seen.app is None:
         return Verdict(Reason.APP_NOT_FOUND, f"RecordingApp {spec.app_ref.name} does not exist in this namespace")
     if seen.app.spec is None:
@@ -55,10 +62,18 @@ def examine_secrets(seen: Observed, app: RecordingAppSpec) -> Verdict | None:
     spec = seen.recording.spec
     if spec is None:
         return None
+    return app_keys_fault(seen, app) or store_keys_fault(seen, spec, app)
+
+
+def store_keys_fault(seen: Observed, spec: CloudRecordingSpec, app: RecordingAppSpec) -> Verdict | None:
+    """What is wrong with the keys of the bucket or its backup, if anything is."""
     bucket_secret = spec.storage.bucket.credentials_secret_ref.name
-    return app_keys_fault(seen, app) or _secret_fault(
-        seen.bucket_secret, bucket_secret, BUCKET_KEYS, "the bucket's credentials"
-    )
+    fault = _secret_fault(seen.bucket_secret, bucket_secret, BUCKET_KEYS, "the bucket's credentials")
+    backup = backup_of(spec, app)
+    if fault is None and backup is not None:
+        name = backup.credentials_secret_ref.name
+        fault = _secret_fault(seen.backup_secret, name, BUCKET_KEYS, "the backup store's credentials")
+    return fault
 
 
 def app_keys_fault(seen: Observed, app: RecordingAppSpec) -> Verdict | None:
@@ -79,14 +94,18 @@ def _secret_fault(secret: SecretData | None, name: str, keys: Sequence[str], wha
 
 
 def examine_store(seen: Observed, spec: CloudRecordingSpec, app: RecordingAppSpec) -> Verdict | None:
-    """What is wrong with the bucket's address, if anything is. The app may still be mended."""
-    try:
-        store = object_store(spec.storage.bucket, app.storage, seen.recording.uid)
-    except ValueError as error:
-        return Verdict(Reason.ENDPOINT_UNKNOWN, str(error))
-    fault = endpoint_fault(store.endpoint)
-    if fault:
-        return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name}: storage endpoint {fault}")
+    """What is wrong with the address of the bucket or its backup, if anything is. The app may still be mended."""
+    backup = backup_of(spec, app)
+    stores: list[tuple[str, Bucket | BackupBucket]] = [("storage", spec.storage.bucket)]
+    if backup is not None:
+        stores.append(("backup storage", backup))
+    for what, bucket in stores:
+        try:
+            store = object_store(bucket, app.storage, seen.recording.uid)
+        except ValueError as error:
+            return Verdict(Reason.ENDPOINT_UNKNOWN, str(error))
+        if fault := endpoint_fault(store.endpoint):
+            return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name}: {what} endpoint {fault}")
     return None
 
 

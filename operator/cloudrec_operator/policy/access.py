@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cloudrec_operator.policy.pods import SERVICE_ACCOUNT
+from cloudrec_operator.policy.podparts import SERVICE_ACCOUNT
 
 CLUSTER_ROLE = "cloudrec-recorder"
 LABELS = {"app.kubernetes.io/name": "cloudrec", "app.kubernetes.io/component": "recorder"}

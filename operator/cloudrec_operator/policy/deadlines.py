@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from cloudrec_contract.resources import Phase
+from cloudrec_contract.resources import Attempt, Phase
 from cloudrec_operator import times
 from cloudrec_operator.observed import Recording
+from cloudrec_operator.policy import succession
 from cloudrec_operator.settings import Settings
 
 
-def start(recording: Recording, settings: Settings) -> datetime | None:
-    """When an accepted recording that is not in its room has failed."""
-    if recording.status.epoch is None:
-        return None
-    return times.from_ms(recording.status.epoch) + timedelta(seconds=settings.start_seconds)
+def start(recording: Recording, attempts: Sequence[Attempt], settings: Settings) -> datetime | None:
+    """When the newest attempt, if it is not in its room, is one too late: counted from the task's acceptance, or from
+    the end of the attempt before."""
+    since = succession.declared_at(attempts)
+    if since is None and recording.status.epoch is not None:
+        since = times.from_ms(recording.status.epoch)
+    return since + timedelta(seconds=settings.start_seconds) if since is not None else None
 
 
 def stop(since: datetime, settings: Settings) -> datetime:

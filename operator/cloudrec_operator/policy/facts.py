@@ -1,6 +1,8 @@
-"""TRTC events that only the operator can tell, for a task that has ended.
+"""TRTC events that only the operator can tell.
 
-301 status 1 when no recorder ever got into the room; 302 and 305 status 1 of an attempt that could not report them.
+306 when another attempt goes on for one that failed. At the end of a task: 301 status 1 when no recorder ever got into
+the room; 302 when no attempt could say why it left; 305, once for the whole task, and once more when the backup store
+has been emptied into the bucket.
 """
 
 from __future__ import annotations
@@ -11,42 +13,55 @@ from typing import Any
 from cloudrec_contract import events
 from cloudrec_contract.events import EventType, LeaveCode
 from cloudrec_contract.resources import Attempt, EventFact
+from cloudrec_operator.policy.attempts import View
 
-FAILED = 1
+DONE, FAILED, RESTORED = 0, 1, 2
 
 
-def closing(attempts: Sequence[Attempt], told: Sequence[EventFact], failed: bool, ts_ms: int) -> list[EventFact]:
-    """`told` and what is still missing at the end of a task. `ts_ms`: now, ms since the Unix epoch."""
+def failover(told: Sequence[EventFact], ts_ms: int) -> list[EventFact]:
+    """`told` and the 306 of an attempt that failed and is succeeded. `ts_ms`: now, ms since the Unix epoch."""
+    return _with(told, [(EventType.FAILOVER, events.args(EventType.FAILOVER, Status=DONE))], ts_ms)
+
+
+def closing(
+    views: Sequence[View], told: Sequence[EventFact], failed: bool, stopped: bool, whole: bool, ts_ms: int
+) -> list[EventFact]:
+    """`told` and what is still missing at the end of a task.
+
+    `failed`: the task has; `stopped`: it was told to end; `whole`: all that was recorded is in the bucket.
+    """
     missing: list[tuple[EventType, dict[str, Any]]] = []
-    entered = any(_entered(attempt) for attempt in attempts)
+    entered = any(view.entered for view in views)
     if failed and not entered:
         missing.append((EventType.RECORDER_START, events.args(EventType.RECORDER_START, Status=FAILED)))
-    for attempt in attempts:
-        report = attempt.report
-        if report is None:
-            continue
-        seen = {event.type for event in report.events}
-        if _entered(attempt) and report.leave_code is None and EventType.RECORDER_STOP not in seen:
-            code = LeaveCode.TIMEOUT.value
-            missing.append((EventType.RECORDER_STOP, events.args(EventType.RECORDER_STOP, LeaveCode=code)))
-        started = EventType.UPLOAD_START in seen or _entered(attempt)
-        if started and not report.uploaded and EventType.UPLOAD_STOP not in seen:
-            missing.append((EventType.UPLOAD_STOP, events.args(EventType.UPLOAD_STOP, Status=FAILED)))
+    if entered and not any(_left(view.attempt) for view in views):
+        code = LeaveCode.NORMAL if stopped and not failed else LeaveCode.TIMEOUT
+        missing.append((EventType.RECORDER_STOP, events.args(EventType.RECORDER_STOP, LeaveCode=code.value)))
+    if entered or any(_said(view.attempt, EventType.UPLOAD_START) for view in views):
+        status = DONE if whole else FAILED
+        missing.append((EventType.UPLOAD_STOP, events.args(EventType.UPLOAD_STOP, Status=status)))
+    return _with(told, missing, ts_ms)
+
+
+def restored(told: Sequence[EventFact], ts_ms: int) -> list[EventFact]:
+    """`told` and the 305 of files that were in the backup store and are in the bucket now."""
+    return _with(told, [(EventType.UPLOAD_STOP, events.args(EventType.UPLOAD_STOP, Status=RESTORED))], ts_ms)
+
+
+def _with(told: Sequence[EventFact], new: Sequence[tuple[EventType, dict[str, Any]]], ts_ms: int) -> list[EventFact]:
     first = max((event.seq for event in told), default=0) + 1
-    return [
-        *told,
-        *(
-            EventFact(seq=first + offset, type=event.value, ts=ts_ms, args=arguments)
-            for offset, (event, arguments) in enumerate(missing)
-        ),
-    ]
-
-
-def _entered(attempt: Attempt) -> bool:
-    """Whether its robot was in the room."""
-    report = attempt.report
-    if report is None:
-        return False
-    return report.ready or any(
-        event.type == EventType.RECORDER_START and event.args.get("Status") == 0 for event in report.events
+    facts = (
+        EventFact(seq=first + offset, type=event.value, ts=ts_ms, args=arguments)
+        for offset, (event, arguments) in enumerate(new)
     )
+    return [*told, *facts]
+
+
+def _left(attempt: Attempt) -> bool:
+    """Whether it said itself why it left."""
+    code = attempt.report.leave_code if attempt.report else None
+    return code is not None or _said(attempt, EventType.RECORDER_STOP)
+
+
+def _said(attempt: Attempt, event: EventType) -> bool:
+    return attempt.report is not None and any(fact.type == event for fact in attempt.report.events)

@@ -9,30 +9,32 @@ from __future__ import annotations
 from typing import Any
 
 from cloudrec_contract import naming, spool
-from cloudrec_contract.resources import (
-    API_VERSION,
-    CloudRecordingSpec,
-    RecordingAppSpec,
-    StreamKind,
-    StreamMedia,
-    Streams,
-)
-from cloudrec_contract.storage import object_store
+from cloudrec_contract.resources import CloudRecordingSpec, RecordingAppSpec, StreamKind, StreamMedia, Streams
 from cloudrec_operator.observed import RECORDER, UPLOADER, Recording
-from cloudrec_operator.policy import tokens
+from cloudrec_operator.policy import disruption, tokens
+from cloudrec_operator.policy.podparts import (
+    BACKUP,
+    BUCKET,
+    SERVICE_ACCOUNT_FOLDER,
+    TERMINATION_LOG,
+    TMP,
+    basics,
+    container,
+    env,
+    keys,
+    metadata,
+    service_account,
+    store,
+    stores,
+)
 from cloudrec_operator.settings import Settings
 
-SERVICE_ACCOUNT = "cloudrec-recorder"
-MANAGED_BY = {"app.kubernetes.io/managed-by": "cloudrec"}
 SPOOL = "/spool"
 ROOM = "/run/cloudrec/room"
-BUCKET = "/run/cloudrec/bucket"
-SERVICE_ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
-TERMINATION_LOG = "/dev/termination-log"
-TMP = "/tmp"  # noqa: S108 - an emptyDir of each container's own
-USER = 65532
 MOST_STREAMS = 25
-NODE_GONE_SECONDS = 10
+HUNG_GRACE_SECONDS = 5
+GIVE_UP_PART = 5 / 6
+"""Of the time for uploading the rest: what is left is for saying what is missing, before the Pod is killed."""
 
 # (streams up to, CPU, memory) that a recorder asks for. The memory limit is that of the largest: who is recorded can be
 # changed while the Pod runs. No CPU limit: throttled capture loses packets.
@@ -41,9 +43,10 @@ RECORDER_MEMORY_LIMIT = "1Gi"
 UPLOADER_SIZE = ("50m", "128Mi")
 UPLOADER_MEMORY_LIMIT = "512Mi"
 
-# The recorder touches its heartbeat each 2 s. `find` because it is in any base image and starts in a millisecond; the
-# path is an argument of its own so that a node that maps paths can map it.
-ALIVE = ["sh", "-c", 'test -n "$(find "$0" -mmin -0.5)"', f"{SPOOL}/{spool.ALIVE}"]
+# The recorder touches its heartbeat each 2 s; one that hangs is killed within 40 s. A shell, because it is in any base
+# image (also as busybox's) and starts in a millisecond; the path is an argument of its own so that a node that maps
+# paths can map it.
+ALIVE = ["sh", "-c", 'test $(($(date +%s) - $(stat -c %Y "$0"))) -lt 15', f"{SPOOL}/{spool.ALIVE}"]
 
 
 def streams_expected(streams: Streams) -> int:
@@ -98,53 +101,10 @@ def build(
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": recording.namespace,
-            "labels": {
-                "app.kubernetes.io/name": "cloudrec",
-                **MANAGED_BY,
-                "app.kubernetes.io/component": "recorder",
-                "cloudrec.dev/recording": recording.name,
-                "cloudrec.dev/task": recording.uid,
-            },
-            "annotations": {
-                "kubectl.kubernetes.io/default-container": RECORDER,
-                "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
-            },
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": "CloudRecording",
-                    "name": recording.name,
-                    "uid": recording.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
-        },
+        "metadata": metadata(recording, name, "recorder", RECORDER, disruption.HINTS),
         "spec": {
-            "restartPolicy": "Never",
-            "serviceAccountName": SERVICE_ACCOUNT,
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": int(settings.finalize_seconds),
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "tolerations": [
-                {
-                    "key": f"node.kubernetes.io/{taint}",
-                    "operator": "Exists",
-                    "effect": "NoExecute",
-                    "tolerationSeconds": NODE_GONE_SECONDS,
-                }
-                for taint in ("not-ready", "unreachable")
-            ],
+            **basics(settings.finalize_seconds),
+            "tolerations": disruption.TOLERATIONS,
             "initContainers": [_uploader(recording, spec, app, index, epoch, settings)],
             "containers": [_recorder(spec, settings)],
             "volumes": [
@@ -152,52 +112,17 @@ def build(
                 {"name": "recorder-tmp", "emptyDir": {"sizeLimit": "256Mi"}},
                 {"name": "uploader-tmp", "emptyDir": {"sizeLimit": "256Mi"}},
                 {"name": "room", "secret": {"secretName": tokens.secret_name(name), "defaultMode": 0o440}},
-                {
-                    "name": "bucket",
-                    "secret": {
-                        "secretName": spec.storage.bucket.credentials_secret_ref.name,
-                        "defaultMode": 0o440,
-                        "items": [{"key": key, "path": key} for key in ("accessKey", "secretKey")],
-                    },
-                },
-                {"name": "serviceaccount", "projected": {"defaultMode": 0o440, "sources": _service_account()}},
+                *(keys(name, bucket) for name, bucket, _ in stores(spec, app)),
+                service_account(),
             ],
         },
     }
 
 
-def _service_account() -> list[dict[str, Any]]:
-    return [
-        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
-    ]
-
-
-def _container(name: str, command: str, settings: Settings) -> dict[str, Any]:
-    return {
-        "name": name,
-        "image": settings.recorder_image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": [command],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "terminationMessagePath": TERMINATION_LOG,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-    }
-
-
-def _env(**values: str) -> list[dict[str, Any]]:
-    return [{"name": name, "value": value} for name, value in values.items()]
-
-
 def _recorder(spec: CloudRecordingSpec, settings: Settings) -> dict[str, Any]:
     return {
-        **_container(RECORDER, "cloudrec-recorder", settings),
-        "env": _env(
+        **container(RECORDER, ["cloudrec-recorder"], settings),
+        "env": env(
             CLOUDREC_SPOOL=SPOOL,
             CLOUDREC_ROOM_TOKEN=f"{ROOM}/{tokens.KEY}",
             CLOUDREC_TERMINATION_LOG=TERMINATION_LOG,
@@ -208,9 +133,11 @@ def _recorder(spec: CloudRecordingSpec, settings: Settings) -> dict[str, Any]:
         "livenessProbe": {
             "exec": {"command": ALIVE},
             "initialDelaySeconds": 30,
-            "periodSeconds": 10,
+            "periodSeconds": 5,
             "timeoutSeconds": 5,
             "failureThreshold": 3,
+            # The Pod's own grace is for uploading; a recorder that hangs has nothing to do with it.
+            "terminationGracePeriodSeconds": HUNG_GRACE_SECONDS,
         },
         "volumeMounts": [
             {"name": "spool", "mountPath": SPOOL},
@@ -225,22 +152,31 @@ def _uploader(
 ) -> dict[str, Any]:
     cpu, memory = UPLOADER_SIZE
     static_task = task(recording, spec, app, index, epoch)
-    store = object_store(spec.storage.bucket, app.storage, recording.uid)
+    named = {name: (bucket, path) for name, bucket, path in stores(spec, app)}
+    backup = {}
+    if "backup" in named:
+        backup = {
+            "CLOUDREC_BACKUP_STORE": store(named["backup"][0], app, recording),
+            "CLOUDREC_BACKUP_CREDENTIALS": BACKUP,
+        }
     return {
-        **_container(UPLOADER, "cloudrec-uploader", settings),
+        **container(UPLOADER, ["cloudrec-uploader"], settings),
         "restartPolicy": "Always",
         "env": [
-            *_env(CLOUDREC_NAMESPACE=recording.namespace, CLOUDREC_RECORDING=recording.name),
+            *env(CLOUDREC_NAMESPACE=recording.namespace, CLOUDREC_RECORDING=recording.name),
             {"name": "CLOUDREC_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "CLOUDREC_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
-            *_env(
+            *env(
                 CLOUDREC_TASK=static_task.model_dump_json(by_alias=True, exclude_none=True),
-                CLOUDREC_STORE=store.model_dump_json(by_alias=True, exclude_none=True),
+                CLOUDREC_STORE=store(spec.storage.bucket, app, recording),
                 CLOUDREC_SPOOL=SPOOL,
+                CLOUDREC_SPOOL_SIZE=settings.spool_size,
+                CLOUDREC_GIVE_UP_SECONDS=str(int(settings.finalize_seconds * GIVE_UP_PART) or 1),
                 CLOUDREC_BUCKET_CREDENTIALS=BUCKET,
                 CLOUDREC_SERVICEACCOUNT=SERVICE_ACCOUNT_FOLDER,
                 HOME=TMP,
                 TMPDIR=TMP,
+                **backup,
             ),
         ],
         "resources": {
@@ -250,7 +186,7 @@ def _uploader(
         "volumeMounts": [
             {"name": "spool", "mountPath": SPOOL},
             {"name": "uploader-tmp", "mountPath": TMP},
-            {"name": "bucket", "mountPath": BUCKET, "readOnly": True},
+            *({"name": name, "mountPath": path, "readOnly": True} for name, (_, path) in named.items()),
             {"name": "serviceaccount", "mountPath": SERVICE_ACCOUNT_FOLDER, "readOnly": True},
         ],
     }

@@ -1,15 +1,9 @@
-"""The room token: one room, subscribe only, hidden; kept in a Secret that only the recorder container mounts.
-
-LiveKit's access token is a JWT (HS256) with a `video` grant (livekit protocol, auth/grants.go).
-"""
+"""The room token (`cloudrec_contract.roomtoken`), kept in a Secret that only the recorder container mounts."""
 
 from __future__ import annotations
 
-import warnings
 from datetime import datetime, timedelta
 from typing import Any
-
-import jwt
 
 from cloudrec_contract import naming
 from cloudrec_contract.resources import API_VERSION, Room, RoomNames, RoomType
@@ -19,38 +13,12 @@ from cloudrec_operator.observed import Recording
 
 EXPIRES = "cloudrec.dev/expires-at"
 KEY = "token"
-LEEWAY = timedelta(seconds=60)
-"""The token is valid from so long ago, for a media server whose clock is behind."""
 
 
 def room_name(names: RoomNames, room: Room) -> str:
     """The media server's name of the room."""
     pattern = names.number if room.type is RoomType.NUMBER else names.string
     return pattern.replace("{id}", room.id)
-
-
-def mint(api_key: Secret, api_secret: Secret, room: str, identity: str, now: datetime, life: timedelta) -> Secret:
-    """A token to join `room` as `identity`, good until `now + life`."""
-    claims = {
-        "iss": api_key.reveal().strip(),
-        "sub": identity,
-        "nbf": int((now - LEEWAY).timestamp()),
-        "exp": int((now + life).timestamp()),
-        "video": {
-            "roomJoin": True,
-            "room": room,
-            "canSubscribe": True,
-            "canPublish": False,
-            "canPublishData": False,
-            "canUpdateOwnMetadata": False,
-            "hidden": True,
-            "recorder": True,
-        },
-    }
-    with warnings.catch_warnings():
-        # The length of the key is the media server's affair: a short one still has to work.
-        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
-        return Secret(jwt.encode(claims, api_secret.reveal().strip(), algorithm="HS256"))
 
 
 def due(expires: datetime | None, now: datetime, life: timedelta) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from cloudrec_contract.conditions import Reason
-from cloudrec_contract.resources import API_VERSION, CloudRecordingStatus, Phase
+from cloudrec_contract.resources import API_VERSION, CloudRecordingStatus, ConditionType, Phase
 from cloudrec_operator import times
 from cloudrec_operator.observed import Recording
 
@@ -18,6 +18,7 @@ ORDINARY = frozenset(
     {
         Reason.POD_STARTING,
         Reason.READY,
+        Reason.HANDED_OVER,
         Reason.NOT_STARTED,
         Reason.NO_MEDIA,
         Reason.RECORDING,
@@ -33,7 +34,7 @@ NEWS = frozenset({Reason.ACCEPTED, Reason.TRANSCODED})
 """Worth an Event, but no warning."""
 
 PHASES = {
-    Phase.STARTING: "the recorder Pod was made",
+    Phase.STARTING: "the recorder Pod is starting",
     Phase.IDLE: "in the room; there is nothing to record yet",
     Phase.RECORDING: "recording",
     Phase.STOPPING: "leaving the room",
@@ -55,7 +56,7 @@ class Note:
 
 def notes(old: CloudRecordingStatus, new: CloudRecordingStatus) -> list[Note]:
     """What happened between two statuses: reasons first, then the phase that follows from them."""
-    found: list[Note] = []
+    found = _successions(old, new)
     known = {condition.type: condition for condition in old.conditions}
     for condition in new.conditions:
         before = known.get(condition.type)
@@ -66,10 +67,34 @@ def notes(old: CloudRecordingStatus, new: CloudRecordingStatus) -> list[Note]:
     if new.phase in PHASES and new.phase is not old.phase:
         kind = "Warning" if new.phase is Phase.FAILED else "Normal"
         message = PHASES[new.phase]
-        if new.phase is Phase.COMPLETED and not new.files:
-            message = "finished, nothing was recorded"
+        if new.phase is Phase.COMPLETED:
+            message = _finished(new)
         found.append(Note(kind, new.phase.value, message))
     return found
+
+
+def _successions(old: CloudRecordingStatus, new: CloudRecordingStatus) -> list[Note]:
+    """Of each attempt that another goes on for."""
+    before = {attempt.pod: attempt for attempt in old.attempts}
+    following = {(attempt.role, attempt.index): attempt for attempt in new.attempts}
+    found: list[Note] = []
+    for attempt in new.attempts:
+        next_ = following.get((attempt.role, attempt.index + 1))
+        known = before.get(attempt.pod)
+        if attempt.reason and next_ is not None and next_.pod not in before and known is not None:
+            what = "attempt" if attempt.role == "Record" else "finisher"
+            message = f"{what} {attempt.index}: {attempt.message}; Pod {next_.pod} goes on"
+            found.append(Note("Warning" if attempt.failed else "Normal", attempt.reason, message))
+    return found
+
+
+def _finished(status: CloudRecordingStatus) -> str:
+    if not status.files:
+        return "finished, nothing was recorded"
+    uploaded = next((c for c in status.conditions if c.type == ConditionType.UPLOADED), None)
+    if uploaded is not None and uploaded.status == "False":
+        return f"finished, but not everything is in the bucket: {uploaded.message}"
+    return PHASES[Phase.COMPLETED]
 
 
 def event(recording: Recording, note: Note, number: int, now: datetime, instance: str) -> dict[str, Any]:

@@ -65,12 +65,13 @@ def recording(spec: dict[str, Any] | None = None, status: dict[str, Any] | None 
     return Recording.parse(raw(spec, status, **meta))
 
 
-def seen(rec: Recording | None = None, now: datetime = NOW, **around: Any) -> Observed:
-    """Everything that a recording names is there, unless told otherwise."""
+def seen(rec: Recording | None = None, now: datetime = NOW, pod: Pod | None = None, **around: Any) -> Observed:
+    """Everything that a recording names is there, unless told otherwise. `pod`: the only one there is."""
     found: dict[str, Any] = {
         "app": App.parse({"spec": APP_SPEC}),
         "app_secret": keys("livekit-keys", apiKey="devkey", apiSecret="s" * 32),
         "bucket_secret": keys("bucket-keys", accessKey="AK", secretKey="SK"),
+        "pods": {} if pod is None else {pod.name: pod},
         **around,
     }
     return Observed(rec or recording(), now, **found)
@@ -95,6 +96,23 @@ def pod(**changes: Any) -> Pod:
 
 def exited(code: int, reason: str = "", message: str = "") -> Container:
     return Container(exit=Exit(code=code, reason=reason, message=message))
+
+
+def attempt(index: int = 0, report: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """An attempt of a status; `ago` seconds since its end."""
+    ago = more.pop("ago", None)
+    if ago is not None:
+        more["endedAt"] = times.render(NOW - timedelta(seconds=ago))
+    return {"pod": f"lesson-0b9d2-{index}", "podUID": f"uid-{index}", "index": index, "report": report, **more}
+
+
+def pods(*some: Pod) -> dict[str, Pod]:
+    return {pod.name: pod for pod in some}
+
+
+def nth(index: int, **changes: Any) -> Pod:
+    """A running Pod of that attempt, as `attempt` makes them."""
+    return pod(**{"name": f"lesson-0b9d2-{index}", "uid": f"uid-{index}", **changes})
 
 
 def accepted(

@@ -73,3 +73,45 @@ def test_undecodable_secret_values_count_as_missing() -> None:
     assert data.values is not None
     assert set(data.values) == {"secretKey"}
     assert "SK" not in repr(data)
+
+
+BACKUP = {"endpoint": "http://backup.test:9000", "bucket": "spare", "credentialsSecretRef": {"name": "spare-keys"}}
+
+
+def with_backup(**changes: Any) -> dict[str, Any]:
+    return {**SPEC, "storage": {"bucket": {**SPEC["storage"]["bucket"], "backup": {**BACKUP, **changes}}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "app", "secret", "reason", "final"),
+    [
+        (with_backup(), APP_SPEC, None, Reason.SECRET_NOT_FOUND, False),
+        (with_backup(), APP_SPEC, keys("spare-keys", accessKey="a"), Reason.SECRET_INVALID, False),
+        (with_backup(), APP_SPEC, keys("spare-keys", accessKey="a", secretKey="s"), Reason.ACCEPTED, False),
+        (with_backup(endpoint="http://u:p@host"), APP_SPEC, None, Reason.INVALID_SPEC, True),
+        (with_backup(endpoint=None, vendor="S3"), APP_SPEC, None, Reason.ENDPOINT_UNKNOWN, False),
+        (SPEC, {**APP_SPEC, "storage": {"backup": BACKUP}}, None, Reason.SECRET_NOT_FOUND, False),
+        (
+            SPEC,
+            {**APP_SPEC, "storage": {"backup": {**BACKUP, "endpoint": "http://u:p@host"}}},
+            None,
+            Reason.APP_INVALID,
+            False,
+        ),
+    ],
+)
+def test_a_backup_is_looked_at_as_the_bucket_is(
+    spec: dict[str, Any], app: dict[str, Any], secret: SecretData | None, reason: Reason, final: bool
+) -> None:
+    verdict = acceptance.examine(seen(recording(spec), app=App.parse({"spec": app}), backup_secret=secret))
+    assert (verdict.reason, verdict.final) == (reason, final)
+
+
+def test_the_recordings_own_backup_wins() -> None:
+    app = App.parse({"spec": {**APP_SPEC, "storage": {"backup": {**BACKUP, "bucket": "app-wide"}}}}).spec
+    own, none = recording(with_backup()).spec, recording().spec
+    assert own is not None
+    assert none is not None
+    assert app is not None
+    chosen = [acceptance.backup_of(spec, app) for spec in (own, none)]
+    assert [backup and backup.bucket for backup in chosen] == ["spare", "app-wide"]

@@ -201,7 +201,8 @@ def test_a_recorder_that_will_not_stop_is_sent_a_signal_then_given_up() -> None:
 
 
 def test_the_exit_is_kept_for_the_sidecar_to_see() -> None:
-    made = plan(recording(status=accepted(READY)), pod=pod(recorder=exited(1, "OOMKilled")), token_expires=FRESH)
+    rec = recording(STOPPED, status=accepted(READY))
+    made = plan(rec, pod=pod(recorder=exited(1, "OOMKilled")), token_expires=FRESH)
     assert made.status is not None
     assert made.status.phase is Phase.FINALIZING
     kept = made.status.attempts[0].exit
@@ -215,7 +216,7 @@ def test_a_good_end() -> None:
     made = plan(recording(STOPPED, status=accepted(report)), pod=pod(recorder=exited(0)), token_expires=FRESH)
     assert made.status is not None
     assert made.status.phase is Phase.COMPLETED
-    assert made.status.operator_events == []
+    assert [(e.type, e.args) for e in made.status.operator_events] == [(305, {"Status": 0})]
     assert made.status.ended_at == times.render(NOW)
 
 
@@ -278,7 +279,16 @@ def test_the_operator_never_applies_a_report() -> None:
     assert body["metadata"]["resourceVersion"] == "7"
     assert body["metadata"]["uid"] == UID
     assert body["status"]["attempts"] == [
-        {"pod": POD, "podUID": POD_UID, "index": 0, "role": "Record", "reason": "", "acked": 0}
+        {
+            "pod": POD,
+            "podUID": POD_UID,
+            "index": 0,
+            "role": "Record",
+            "reason": "",
+            "message": "",
+            "failed": False,
+            "acked": 0,
+        }
     ]
     assert "report" not in str(body)
     assert set(body) == {"apiVersion", "kind", "metadata", "status"}
@@ -288,7 +298,7 @@ def test_transition_times_move_only_with_the_status() -> None:
     rec = recording(status=accepted(phase=Phase.STARTING))
     first = plan(rec, pod=pod(unschedulable="0/1 nodes", recorder=Container()), token_expires=FRESH).status
     assert first is not None
-    later = Observed(replace(rec, status=first), NOW + timedelta(seconds=9), pod=pod(), token_expires=FRESH)
+    later = seen(replace(rec, status=first), NOW + timedelta(seconds=9), pod=pod(), token_expires=FRESH)
     second = decide(later, SETTINGS).status
     assert second is not None
     ready = [next(c for c in s.conditions if c.type == "RecorderReady") for s in (first, second)]

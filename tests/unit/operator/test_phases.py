@@ -8,15 +8,27 @@ import pytest
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.events import LeaveCode
-from cloudrec_contract.resources import Attempt, ConditionType, Phase
-from cloudrec_operator.observed import Container, Pod, parse_exit
-from cloudrec_operator.policy import phases
-from cloudrec_operator.policy.acceptance import Verdict
-from tests.unit.operator.samples import NOW, POD, POD_UID, exited, pod
+from cloudrec_contract.resources import CloudRecordingStatus, Condition, ConditionType, Phase
+from cloudrec_operator.decide import decide
+from cloudrec_operator.observed import Container, Pod, SecretData, parse_exit
+from cloudrec_operator.policy import attempts
+from tests.unit.operator.samples import (
+    NOW,
+    POD,
+    POD_UID,
+    SETTINGS,
+    SPEC,
+    accepted,
+    exited,
+    pod,
+    recording,
+    seen,
+)
 
+LATE = SETTINGS.start_seconds
 FILE = {"userId": "a", "media": "main", "kind": "audio", "beginTimeStamp": 1}
 WAITING = pod(phase="Pending", recorder=Container(waiting="PodInitializing"), uploader=Container())
-MOUNTING = Verdict(Reason.SECRET_NOT_FOUND, "Secret bucket-keys does not exist")
+MOUNTING = SecretData("bucket-keys", None)
 
 
 def judge(
@@ -25,16 +37,25 @@ def judge(
     stop: bool = False,
     phase: Phase = Phase.RECORDING,
     since: float = 1,
-    secrets: Verdict | None = None,
-    **deadlines: Any,
-) -> phases.Judgement:
-    attempt = Attempt.model_validate({"pod": POD, "podUID": POD_UID, "index": 0, "report": report})
-    clock = phases.Clock(NOW, phase, NOW - timedelta(seconds=since), **deadlines)
-    return phases.judge(attempt, pod, stop, clock, secrets)
+    age: float = 10,
+    **around: Any,
+) -> CloudRecordingStatus:
+    """What becomes of a task with one attempt, which has been in `phase` for `since` seconds."""
+    status = accepted(report, phase, timedelta(seconds=since), timedelta(seconds=age))
+    rec = recording({**SPEC, "desiredState": "Stopped"} if stop else SPEC, status)
+    made = decide(seen(rec, pod=pod, token_expires=NOW + timedelta(hours=6), **around), SETTINGS).status
+    assert made is not None
+    assert made.phase is not None
+    return made
 
 
-def reason(judged: phases.Judgement, kind: ConditionType) -> tuple[str, Reason] | None:
-    return next(((fact.status, fact.reason) for fact in judged.facts if fact.type is kind), None)
+def fact(status: CloudRecordingStatus, kind: ConditionType) -> Condition:
+    return next(condition for condition in status.conditions if condition.type == kind)
+
+
+def reason(status: CloudRecordingStatus, kind: ConditionType) -> tuple[str, str]:
+    found = fact(status, kind)
+    return found.status, found.reason
 
 
 def told(*reasons: Reason) -> list[dict[str, str]]:
@@ -57,7 +78,7 @@ DONE = {**ENDED, "uploaded": True}
         pytest.param(BUSY, pod(), False, Phase.RECORDING, id="recording"),
         pytest.param({**BUSY, "state": "Stopping"}, pod(), False, Phase.STOPPING, id="leaving by itself (idle)"),
         pytest.param(BUSY, pod(), True, Phase.STOPPING, id="told to stop"),
-        pytest.param(BUSY, pod(deleting=True), False, Phase.STOPPING, id="pod deleted by somebody"),
+        pytest.param(BUSY, pod(deleting=True), True, Phase.STOPPING, id="told to stop, pod deleted"),
         pytest.param(None, pod(), True, Phase.STOPPING, id="told to stop while joining"),
         pytest.param(None, WAITING, True, Phase.COMPLETED, id="told to stop before it ran"),
         pytest.param(ENDED, pod(), True, Phase.FINALIZING, id="left, uploading"),
@@ -66,14 +87,12 @@ DONE = {**ENDED, "uploaded": True}
         pytest.param(DONE, pod(recorder=exited(0)), True, Phase.COMPLETED, id="normal end"),
         pytest.param(DONE, pod(recorder=exited(0), phase="Succeeded"), False, Phase.COMPLETED, id="pod over"),
         pytest.param(DONE, None, True, Phase.COMPLETED, id="uploaded, pod gone"),
-        pytest.param(BUSY, pod(recorder=exited(1)), False, Phase.FINALIZING, id="crashed, sidecar finishes"),
-        pytest.param({**BUSY, "uploaded": True}, pod(recorder=exited(137)), False, Phase.FAILED, id="crashed, up"),
+        pytest.param(BUSY, pod(recorder=exited(1)), True, Phase.FINALIZING, id="crashed, sidecar finishes"),
+        pytest.param({**BUSY, "uploaded": True}, pod(recorder=exited(137)), True, Phase.FAILED, id="crashed, up"),
         pytest.param({**DONE, "missing": 2}, pod(recorder=exited(0)), False, Phase.FAILED, id="files given up"),
-        pytest.param(BUSY, None, False, Phase.FAILED, id="pod lost"),
         pytest.param(BUSY, None, True, Phase.FAILED, id="pod lost while stopping"),
-        pytest.param(BUSY, pod(uid="other"), False, Phase.FAILED, id="another pod of the name"),
+        pytest.param(BUSY, pod(uid="other"), True, Phase.FAILED, id="another pod of the name"),
         pytest.param(None, None, True, Phase.COMPLETED, id="stopped, nothing was recorded"),
-        pytest.param(None, None, False, Phase.FAILED, id="lost before it began"),
         pytest.param(ENDED, pod(recorder=exited(0), phase="Failed"), False, Phase.FAILED, id="over, not uploaded"),
     ],
 )
@@ -102,7 +121,7 @@ def test_a_bucket_that_refuses_while_recording_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("report", "pod", "secrets", "expected"),
+    ("report", "pod", "keys", "expected"),
     [
         (None, replace(WAITING, unschedulable="0/3 nodes"), None, Reason.UNSCHEDULABLE),
         (None, replace(WAITING, uploader=Container("ImagePullBackOff", "no")), None, Reason.IMAGE_MISSING),
@@ -117,43 +136,43 @@ def test_a_bucket_that_refuses_while_recording_is_waited_for() -> None:
     ],
 )
 def test_why_it_is_not_ready(
-    report: dict[str, Any] | None, pod: Pod, secrets: Verdict | None, expected: Reason
+    report: dict[str, Any] | None, pod: Pod, keys: SecretData | None, expected: Reason
 ) -> None:
-    judged = judge(report, pod, secrets=secrets, start_by=NOW + timedelta(seconds=1))
-    assert not judged.phase.terminal
+    around = {"bucket_secret": keys} if keys else {}
+    judged = judge(report, pod, age=SETTINGS.start_seconds - 1, **around)
+    assert judged.phase in (Phase.STARTING, Phase.RECORDING)
     assert reason(judged, ConditionType.RECORDER_READY) == ("False", expected)
 
 
 def test_the_start_deadline_names_what_it_waited_for() -> None:
-    judged = judge(None, replace(WAITING, unschedulable="0/3 nodes"), phase=Phase.STARTING, start_by=NOW)
+    judged = judge(None, replace(WAITING, unschedulable="0/3 nodes"), phase=Phase.STARTING, age=LATE)
     assert judged.phase is Phase.FAILED
-    ready = next(fact for fact in judged.facts if fact.type is ConditionType.RECORDER_READY)
-    assert ready.reason is Reason.START_TIMEOUT
+    ready = fact(judged, ConditionType.RECORDER_READY)
+    assert ready.reason == Reason.START_TIMEOUT
     assert "Unschedulable: 0/3 nodes" in ready.message
 
 
 def test_the_start_deadline_does_not_end_a_recording() -> None:
-    assert judge(BUSY, pod(), start_by=NOW).phase is Phase.RECORDING
-    assert judge(IDLE, pod(), start_by=NOW).phase is Phase.IDLE
+    assert judge(BUSY, pod(), age=LATE).phase is Phase.RECORDING
+    assert judge(IDLE, pod(), age=LATE).phase is Phase.IDLE
 
 
 def test_what_cannot_be_uploaded_in_time_is_given_up() -> None:
-    judged = judge(
-        {**ENDED, "conditions": told(Reason.BUCKET_UNREACHABLE)}, pod(), phase=Phase.FINALIZING, give_up_at=NOW
-    )
+    report = {**ENDED, "conditions": told(Reason.BUCKET_UNREACHABLE)}
+    judged = judge(report, pod(), phase=Phase.FINALIZING, since=SETTINGS.finalize_seconds)
     assert judged.phase is Phase.FAILED
     assert reason(judged, ConditionType.UPLOADED) == ("False", Reason.UPLOAD_FAILED)
 
 
 def test_a_recorder_that_lingers_after_the_upload_is_not_waited_for() -> None:
-    assert judge(DONE, pod(), phase=Phase.FINALIZING, since=phases.DRAIN_SECONDS + 1).phase is Phase.COMPLETED
-    assert judge(DONE, pod(), phase=Phase.RECORDING, since=phases.DRAIN_SECONDS + 1).phase is Phase.FINALIZING
+    assert judge(DONE, pod(), phase=Phase.FINALIZING, since=attempts.DRAIN_SECONDS + 1).phase is Phase.COMPLETED
+    assert judge(DONE, pod(), phase=Phase.RECORDING, since=attempts.DRAIN_SECONDS + 1).phase is Phase.FINALIZING
 
 
 def test_a_crash_before_the_room_does_not_wait_for_a_silent_sidecar() -> None:
     crashed = pod(recorder=exited(1))
-    assert judge(None, crashed, phase=Phase.STARTING, since=999).phase is Phase.FINALIZING
-    assert judge(None, crashed, phase=Phase.FINALIZING, since=phases.DRAIN_SECONDS + 1).phase is Phase.FAILED
+    assert judge(None, crashed, True, Phase.STARTING, since=999).phase is Phase.FINALIZING
+    assert judge(None, crashed, True, Phase.FINALIZING, since=attempts.DRAIN_SECONDS + 1).phase is Phase.FAILED
 
 
 def test_notices_do_not_end_a_recording() -> None:
@@ -168,11 +187,11 @@ def test_why_nothing_is_recorded_is_told_in_idle(given: Reason) -> None:
     judged = judge({**IDLE, "conditions": told(given)}, pod(), phase=Phase.IDLE)
     assert judged.phase is Phase.IDLE
     assert reason(judged, ConditionType.RECORDING) == ("False", given)
-    assert f"about {given.value}" in next(f for f in judged.facts if f.type is ConditionType.RECORDING).message
+    assert f"about {given.value}" in fact(judged, ConditionType.RECORDING).message
 
 
 def test_transcoding_is_told_while_it_lasts() -> None:
-    def judged(report: dict[str, Any], *reasons: Reason) -> tuple[str, Reason] | None:
+    def judged(report: dict[str, Any], *reasons: Reason) -> tuple[str, str]:
         return reason(judge({**report, "conditions": told(*reasons)}, pod()), ConditionType.RECORDING)
 
     assert judged(BUSY, Reason.TRANSCODED) == ("True", Reason.TRANSCODED)
@@ -187,7 +206,7 @@ def test_what_was_never_recorded_is_told_at_the_end(report: dict[str, Any], lack
     judged = judge(given, pod(recorder=exited(0)))
     assert judged.phase is Phase.COMPLETED
     assert reason(judged, ConditionType.RECORDING) == ("False", lack)
-    message = next(f for f in judged.facts if f.type is ConditionType.RECORDING).message
+    message = fact(judged, ConditionType.RECORDING).message
     assert message.endswith(f"for maxIdleSeconds; about {lack.value}")
 
 
@@ -211,20 +230,19 @@ def test_an_end_by_others_is_completed_and_says_whose_it_was(code: int | None, e
     assert judged.phase is Phase.COMPLETED
     assert reason(judged, ConditionType.RECORDER_READY) == ("False", expected)
     assert reason(judged, ConditionType.UPLOADED) == ("True", Reason.UPLOADED)
-    ready, recording = judged.facts[:2]
-    assert ready.message == recording.message != ""
+    assert fact(judged, ConditionType.RECORDER_READY).message == fact(judged, ConditionType.RECORDING).message != ""
     assert reason(judge({**BUSY, "leaveCode": code}, pod()), ConditionType.RECORDER_READY) == ("True", Reason.READY)
 
 
 def test_every_leave_code_has_a_reason() -> None:
-    assert set(phases.LEAVING) == set(LeaveCode)
+    assert set(attempts.LEAVING) == set(LeaveCode)
 
 
 def test_a_good_end_says_so_in_every_condition() -> None:
     judged = judge({**DONE, "leaveCode": 99}, pod(recorder=exited(0)))
     assert reason(judged, ConditionType.UPLOADED) == ("True", Reason.UPLOADED)
     assert reason(judged, ConditionType.RECORDER_READY) == ("False", Reason.STOPPED)
-    assert "maxIdleSeconds" in next(f for f in judged.facts if f.type is ConditionType.RECORDING).message
+    assert "maxIdleSeconds" in fact(judged, ConditionType.RECORDING).message
 
 
 @pytest.mark.parametrize(
@@ -243,7 +261,7 @@ def test_exit(terminated: dict[str, Any], expected: tuple[int, str, str]) -> Non
 
 
 def test_pod_status_is_read() -> None:
-    seen = Pod.parse(
+    found = Pod.parse(
         {
             "metadata": {
                 "name": POD,
@@ -259,7 +277,7 @@ def test_pod_status_is_read() -> None:
             },
         }
     )
-    assert (seen.owner, seen.deleting, seen.unschedulable) == ("y", True, "m")
-    assert seen.recorder.exit is not None
-    assert seen.recorder.exit.code == 3
-    assert seen.uploader.waiting == "ErrImagePull"
+    assert (found.owner, found.deleting, found.unschedulable) == ("y", True, "m")
+    assert found.recorder.exit is not None
+    assert found.recorder.exit.code == 3
+    assert found.uploader.waiting == "ErrImagePull"

@@ -103,3 +103,25 @@ def test_resources_grow_with_the_streams() -> None:
     assert few["requests"]["cpu"] == "100m"
     assert many["requests"]["cpu"] == "400m"
     assert few["limits"] == many["limits"] == {"memory": "1Gi"}
+
+
+def test_a_backup_is_the_sidecars_alone() -> None:
+    keys = {"name": "spare-keys"}
+    backup = {"endpoint": "http://backup.test:9000", "bucket": "spare", "prefix": ["b"], "credentialsSecretRef": keys}
+    pod = build({**SPEC, "storage": {"bucket": {**SPEC["storage"]["bucket"], "backup": backup}}})
+    given = env(pod, "uploader")
+    store = ObjectStore.model_validate_json(given["CLOUDREC_BACKUP_STORE"])
+    assert (store.endpoint, store.bucket, store.key_prefix) == ("http://backup.test:9000", "spare", f"b/{UID}/")
+    mounts = {m["name"]: m["mountPath"] for m in container(pod, "uploader")["volumeMounts"]}
+    assert mounts["backup"] == given["CLOUDREC_BACKUP_CREDENTIALS"]
+    volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
+    assert volumes["backup"]["secret"]["secretName"] == "spare-keys"
+    assert "backup" not in {m["name"] for m in container(pod, "recorder")["volumeMounts"]}
+    assert not any("BACKUP" in name for name in env(pod, "recorder"))
+    assert not any("BACKUP" in name for name in env(build(), "uploader"))
+
+
+def test_a_recorder_that_hangs_is_not_given_the_time_to_upload() -> None:
+    pod = build()
+    assert pod["spec"]["terminationGracePeriodSeconds"] == SETTINGS.finalize_seconds
+    assert container(pod, "recorder")["livenessProbe"]["terminationGracePeriodSeconds"] < 10

@@ -6,6 +6,7 @@ from datetime import timedelta
 import jwt
 import pytest
 
+from cloudrec_contract import roomtoken
 from cloudrec_contract.resources import Room, RoomNames
 from cloudrec_contract.secret import Secret
 from cloudrec_operator.policy import tokens
@@ -16,7 +17,7 @@ LIFE = timedelta(hours=6)
 
 @pytest.mark.parametrize("secret", ["s" * 32, "secret"])
 def test_grants(secret: str) -> None:
-    token = tokens.mint(Secret("devkey\n"), Secret(secret + "\n"), "math", "bot~0", NOW, LIFE)
+    token = roomtoken.mint(Secret("devkey\n"), Secret(secret + "\n"), "math", "bot~0", NOW, LIFE)
     unchecked = jwt.decode(token.reveal(), options={"verify_signature": False})
     header, payload, signature = token.reveal().split(".")
     assert jwt.get_unverified_header(token.reveal())["alg"] == "HS256"

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
+
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.resources import Attempt, CloudRecordingStatus, ConditionType, Phase
 from cloudrec_operator.policy import conditions, facts, transitions
+from cloudrec_operator.policy.attempts import View
 from cloudrec_operator.policy.conditions import Fact
-from tests.unit.operator.samples import NOW, POD, recording
+from tests.unit.operator.samples import NOW, recording
 
 
 def status(phase: Phase, *told: Fact, **more: object) -> CloudRecordingStatus:
@@ -17,7 +20,7 @@ def test_each_transition_is_told_once() -> None:
     first = transitions.notes(CloudRecordingStatus(), starting)
     assert [(n.type, n.reason, n.message) for n in first] == [
         ("Warning", "Unschedulable", "0/3 nodes"),
-        ("Normal", "Starting", "the recorder Pod was made"),
+        ("Normal", "Starting", "the recorder Pod is starting"),
     ]
     reworded = status(Phase.STARTING, Fact(ConditionType.RECORDER_READY, "False", Reason.UNSCHEDULABLE, "0/4 nodes"))
     assert transitions.notes(starting, reworded) == []
@@ -72,28 +75,63 @@ def test_event_names_differ_and_point_at_the_recording() -> None:
     assert len(first["message"]) == 1000
 
 
-def attempt(report: dict[str, object] | None) -> Attempt:
-    return Attempt.model_validate({"pod": POD, "index": 0, "report": report})
+def attempt(index: int, **more: object) -> Attempt:
+    return Attempt.model_validate({"pod": f"lesson-0b9d2-{index}", "podUID": f"uid-{index}", "index": index, **more})
+
+
+def test_a_succession_is_told_with_its_cause_and_the_next_pod() -> None:
+    first = attempt(0)
+    old = CloudRecordingStatus(phase=Phase.RECORDING, attempts=[first])
+    died = {"reason": "RecorderFailed", "message": "OOMKilled", "failed": True}
+    failed = status(Phase.STARTING, attempts=[first.model_copy(update=died), attempt(1)])
+    told = transitions.notes(old, failed)
+    assert [(n.type, n.reason) for n in told] == [("Warning", "RecorderFailed"), ("Normal", "Starting")]
+    assert told[0].message == "attempt 0: OOMKilled; Pod lesson-0b9d2-1 goes on"
+    assert transitions.notes(failed, failed) == []
+    handed = status(Phase.RECORDING, attempts=[first.model_copy(update={"reason": "HandedOver"}), attempt(1)])
+    assert [(n.type, n.reason) for n in transitions.notes(old, handed)] == [("Normal", "HandedOver")]
+
+
+def test_completion_says_what_is_not_in_the_bucket() -> None:
+    backup = Fact(ConditionType.UPLOADED, "False", Reason.BACKUP_IN_USE, "3 files are in the backup store")
+    told = transitions.notes(status(Phase.FINALIZING), status(Phase.COMPLETED, backup, files=2))
+    assert [(n.type, n.reason) for n in told] == [("Warning", "BackupInUse"), ("Normal", "Completed")]
+    assert told[1].message.endswith("3 files are in the backup store")
 
 
 def told(kind: int, **args: int) -> dict[str, object]:
     return {"seq": 1, "type": kind, "ts": 1, "args": args}
 
 
-def test_the_operator_tells_only_what_the_attempt_could_not() -> None:
-    def closing(report: dict[str, object] | None, failed: bool) -> list[tuple[int, dict[str, int]]]:
-        return [(e.type, e.args) for e in facts.closing([attempt(report)], [], failed, 99)]
+ENTERED = {"ready": True, "events": [told(301, Status=0)]}
 
-    assert closing(None, True) == [(301, {"Status": 1})]
-    assert closing(None, False) == []
-    entered = {"ready": True, "events": [told(301, Status=0)]}
-    assert closing(entered, True) == [(302, {"LeaveCode": 100}), (305, {"Status": 1})]
-    assert closing({**entered, "leaveCode": 2, "uploaded": True}, True) == []
-    assert closing({"events": [told(303, Status=0)]}, True) == [(301, {"Status": 1}), (305, {"Status": 1})]
-    assert closing({**entered, "events": [told(302, LeaveCode=0), told(305, Status=1)]}, True) == []
+
+@pytest.mark.parametrize(
+    ("reports", "failed", "stopped", "whole", "expected"),
+    [
+        ([None], True, False, False, [(301, {"Status": 1})]),
+        ([None], False, True, True, []),
+        ([ENTERED], True, False, False, [(302, {"LeaveCode": 100}), (305, {"Status": 1})]),
+        ([ENTERED], False, True, True, [(302, {"LeaveCode": 0}), (305, {"Status": 0})]),
+        ([{**ENTERED, "leaveCode": 2}], False, False, True, [(305, {"Status": 0})]),
+        ([ENTERED, {**ENTERED, "leaveCode": 0}], False, True, False, [(305, {"Status": 1})]),
+        ([ENTERED, None], True, False, True, [(302, {"LeaveCode": 100}), (305, {"Status": 0})]),
+        ([{"events": [told(303, Status=1)]}], True, False, False, [(301, {"Status": 1}), (305, {"Status": 1})]),
+        ([{**ENTERED, "events": [told(302, LeaveCode=0)]}], False, True, True, [(305, {"Status": 0})]),
+    ],
+)
+def test_the_operator_tells_only_what_no_attempt_could(
+    reports: list[dict[str, object] | None],
+    failed: bool,
+    stopped: bool,
+    whole: bool,
+    expected: list[tuple[int, dict[str, int]]],
+) -> None:
+    views = [View(attempt(index, report=report)) for index, report in enumerate(reports)]
+    assert [(e.type, e.args) for e in facts.closing(views, [], failed, stopped, whole, 99)] == expected
 
 
 def test_seqs_go_on() -> None:
-    first = facts.closing([attempt(None)], [], True, 1)
-    second = facts.closing([attempt({"ready": True})], first, True, 2)
-    assert [e.seq for e in second] == [1, 2, 3]
+    first = facts.failover([], 1)
+    second = facts.closing([View(attempt(0, report=ENTERED))], first, True, False, True, 2)
+    assert [(e.seq, e.type) for e in second] == [(1, 306), (2, 302), (3, 305)]
