@@ -62,6 +62,14 @@ RECIPES = {
             "github.com/livekit/livekit-server/cmd/server",
             "CLOUDREC_LIVEKIT_BINARY",
         ),
+        Recipe(
+            "node",
+            "kubelet and kube-proxy 1.37.2",
+            "node",
+            ".",
+            "CLOUDREC_NODE_BINARY",
+            ("-s", "-w", "-X=k8s.io/component-base/version.gitVersion=v1.37.2"),
+        ),
     )
 }
 

@@ -7,7 +7,7 @@ kubeconfig's rights.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +34,7 @@ from cloudrec_contract.storage import object_store
 from .errors import StackError
 
 PLAYER_PREFIX = "play_"
+_COPIES = "players"
 
 
 @dataclass(frozen=True)
@@ -88,32 +89,44 @@ def objects_of(kubeconfig: Path, namespace: str, recording: str) -> Objects:
     return Objects(names, get, f"s3://{store.bucket}/{store.key_prefix}")
 
 
-def player_playlists(names: Iterable[str]) -> dict[str, str]:
-    """One HLS multivariant playlist per user, media and attempt that has video, joining it with the user's audio.
+def player_playlists(playlists: Mapping[str, str]) -> dict[str, str]:
+    """HLS multivariant playlists that join a user's video with his audio, one per user, media and attempt, and what
+    they refer to: texts by their paths in the folder of the recorded files. `playlists` are those, by name.
 
-    All files of a task share one time line, so a player needs nothing else to keep them in sync.
+    All files of a task share one time line, so a player needs nothing else to keep them in sync. Discontinuities have
+    to match in all that a multivariant playlist joins (RFC 8216, 6.2.4), and those of video and audio do not: hls.js
+    waits for ever at one of the audio's, and loses step at one of the video's. As time goes on across them, copies
+    without them will do.
     """
     tracks: dict[tuple[int, str, str], dict[str, str]] = {}
-    for name in names:
-        if name.endswith(".m3u8"):
-            try:
-                parsed = parse_single(name)
-            except ValueError:
-                continue
-            tracks.setdefault((parsed.index, parsed.user_id, parsed.media), {})[parsed.kind] = name
+    for name in playlists:
+        try:
+            parsed = parse_single(name)
+        except ValueError:
+            continue
+        tracks.setdefault((parsed.index, parsed.user_id, parsed.media), {})[parsed.kind] = name
     made: dict[str, str] = {}
     for (index, user, media), kinds in sorted(tracks.items()):
         video, audio = kinds.get("video"), kinds.get("audio")
         lines = ["#EXTM3U", "#EXT-X-VERSION:3"]
         if video and audio:
-            uri = quote(audio, safe="")
+            for name in (video, audio):
+                made[f"{_COPIES}/{name}"] = _without_discontinuities(playlists[name])
+            uri = f"{_COPIES}/{quote(audio, safe='')}"
             lines.append(f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="{media}",DEFAULT=YES,AUTOSELECT=YES,URI="{uri}"')
-        if not (main := video or audio):
+            lines += ['#EXT-X-STREAM-INF:BANDWIDTH=2000000,AUDIO="a"', f"{_COPIES}/{quote(video, safe='')}"]
+        elif main := video or audio:
+            lines += ["#EXT-X-STREAM-INF:BANDWIDTH=2000000", quote(main, safe="")]
+        else:
             continue
-        lines.append("#EXT-X-STREAM-INF:BANDWIDTH=2000000" + (',AUDIO="a"' if video and audio else ""))
-        lines.append(quote(main, safe=""))
         made[f"{PLAYER_PREFIX}{_readable(user)}{_suffix(index, media)}.m3u8"] = "\n".join(lines) + "\n"
     return made
+
+
+def _without_discontinuities(text: str) -> str:
+    """A copy of a playlist for a folder below its own."""
+    lines = [line for line in text.splitlines() if line != "#EXT-X-DISCONTINUITY"]
+    return "".join(f"{line if line.startswith('#') else f'../{line}'}\n" for line in lines)
 
 
 def _readable(user: str) -> str:
@@ -130,12 +143,17 @@ def download(
     """Copy every file of the task into `out`, and with `players` add their playlists; returns the files' names."""
     out.mkdir(parents=True, exist_ok=True)
     names = objects.names()
+    playlists: dict[str, str] = {}
     for name in names:
         if Path(name).name != name:
             continue
-        (out / name).write_bytes(objects.get(name))
+        content = objects.get(name)
+        (out / name).write_bytes(content)
+        if name.endswith(".m3u8"):
+            playlists[name] = content.decode()
         progress(name)
-    for name, text in player_playlists(names).items() if players else ():
+    for name, text in player_playlists(playlists).items() if players else ():
+        (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text(text)
     return names
 

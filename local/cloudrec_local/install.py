@@ -18,7 +18,7 @@ import yaml
 from .errors import StackError
 from .home import Home, crds, operator_manifests
 from .kubeapi import MERGE, UNREACHABLE, ApiError, KubeApi, Object
-from .state import StackState
+from .state import LOOPBACK, StackState
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CORSConfigurationTypeDef
@@ -165,7 +165,9 @@ async def _cluster(state: StackState, home: Home, report: Callable[[str], None])
             return
         await _apply(api, sample(state))
         for deployment in deployments:
-            resource = on_loopback(deployment, state.ports["operator-health"])
+            resource = deployment
+            if state.address == LOOPBACK:
+                resource = on_loopback(deployment, state.ports["operator-health"])
             await _apply(api, [resource])
             await _until(api, resource, _available, "did not become available")
         report("the operator is ready")

@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID = dt.timedelta(days=3650)
 SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+LOOPBACK, SERVICE = "127.0.0.1", "10.96.0.1"  # the second: the API server's as a Service
 KUBELET_CLIENT = "kube-apiserver-kubelet-client"
 
 
@@ -42,10 +43,12 @@ class Authority:
     folder: Path
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
+    addresses: tuple[str, ...]
 
     @classmethod
-    def create(cls, folder: Path, name: str) -> Authority:
-        """Make a new authority; its own key is kept in memory only, so nothing can be signed later."""
+    def create(cls, folder: Path, name: str, *addresses: str) -> Authority:
+        """Make a new authority for servers on `addresses`; its own key is kept in memory only, so nothing can be signed
+        later."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = dt.datetime.now(dt.UTC)
@@ -64,10 +67,10 @@ class Authority:
         )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        return cls(folder, key, certificate)
+        return cls(folder, key, certificate, addresses)
 
     def issue(self, file: str, common_name: str, *, organization: str = "", server: bool = False) -> None:
-        """Write a key pair for a client, or with `server` for loopback's names (usable as a client too)."""
+        """Write a key pair for a client, or with `server` for the servers' names and addresses (and as a client)."""
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
         if organization:
@@ -89,7 +92,7 @@ class Authority:
         if server:
             usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
             names: list[x509.GeneralName] = [x509.DNSName(name) for name in SERVER_NAMES]
-            names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ("127.0.0.1", "10.96.0.1")]
+            names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in dict.fromkeys(self.addresses)]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False).sign(
             self.key, hashes.SHA256()
@@ -98,17 +101,18 @@ class Authority:
         write_private(self.folder / f"{file}.key", _pem(key))
 
 
-def create(folder: Path, node: str) -> None:
-    """Write every certificate and key of a stack whose one node is called `node`."""
-    cluster = Authority.create(folder, "ca")
+def create(folder: Path, node: str, address: str = LOOPBACK) -> None:
+    """Write every certificate and key of a stack whose one node is called `node` and whose servers are on `address`."""
+    cluster = Authority.create(folder, "ca", LOOPBACK, SERVICE, address)
     cluster.issue("apiserver", "kube-apiserver", server=True)
     cluster.issue("kubelet-client", KUBELET_CLIENT, organization="cloudrec:apiserver")
     cluster.issue("kubelet", f"system:node:{node}", organization="system:nodes", server=True)
     cluster.issue("admin", "cloudrec-admin", organization="system:masters")
     cluster.issue("controller-manager", "system:kube-controller-manager")
     cluster.issue("scheduler", "system:kube-scheduler")
+    cluster.issue("kube-proxy", "system:kube-proxy")
     cluster.issue("node", f"system:node:{node}", organization="system:nodes")
-    store = Authority.create(folder, "etcd-ca")
+    store = Authority.create(folder, "etcd-ca", LOOPBACK, address)
     store.issue("etcd", "etcd", server=True)
     store.issue("etcd-client", "kube-apiserver")
     tokens = ec.generate_private_key(ec.SECP256R1())

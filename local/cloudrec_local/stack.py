@@ -22,7 +22,7 @@ from .components.livekit import livekit
 from .errors import ComponentError, StackError
 from .home import DEFAULT_NAME, Home, locked, stack_folder, tool
 from .processes import MARK, ProcessRecord
-from .state import PARTS, Image, Part, StackState, new_state, with_needs
+from .state import LOOPBACK, PARTS, Image, Part, StackState, new_state, with_needs
 from .status import ComponentStatus, StackStatus, describe
 
 Report = Callable[[str], None]
@@ -37,8 +37,10 @@ class Stack:
     """The stack called `name` in `home` (default: by name under the user's state folder).
 
     `components` chooses parts (`api`, `node`, `livekit`, `bucket`, `operator`; each brings what it needs).
-    `images` adds image references for the node agent.
+    `images` adds image references for the node agent. `address` is where the servers of a new stack listen.
     """
+
+    users: tuple[str, ...] = ("controller-manager", "scheduler", "node")  # beside the admin
 
     def __init__(
         self,
@@ -47,11 +49,13 @@ class Stack:
         home: Path | None = None,
         components: Iterable[Part] = PARTS,
         images: Mapping[str, Image] | None = None,
+        address: str = LOOPBACK,
     ) -> None:
         self.name = name
         self.home = Home(home.absolute() if home else stack_folder(name))
         self._parts = with_needs(components)
         self._images = dict(images or {})
+        self._address = address
 
     # --- the three verbs ---------------------------------------------------------------------------------------------
 
@@ -71,9 +75,9 @@ class Stack:
             made = state is None
             try:
                 if state is None:
-                    state = new_state(self.name, install.version(), self._parts, self._images)
+                    state = new_state(self.name, install.version(), self._parts, self._images, self._address)
                     report(f"making the stack in {self.home.root}")
-                    pki.create(self.home.pki, state.node)
+                    pki.create(self.home.pki, state.node, state.address)
                     state.save(self.home.state)
                     self._kubeconfigs(state)
                 elif state.version != install.version():
@@ -161,7 +165,7 @@ class Stack:
         if "api" not in state.parts:
             return
         pki.write_kubeconfig(self.home.kubeconfig, state.api_url, self.home.pki, "admin")
-        for user in ("controller-manager", "scheduler", "node"):
+        for user in self.users:
             pki.write_kubeconfig(self.home.pki / f"{user}.kubeconfig", state.api_url, self.home.pki, user)
 
     def _components(self, state: StackState) -> list[Component]:
@@ -174,8 +178,11 @@ class Stack:
         if "bucket" in state.parts:
             found.append(bucket(state, self.home, programs["weed"]))
         if "node" in state.parts:
-            found.append(node_agent(state, self.home))
+            found += self._node(state)
         return found
+
+    def _node(self, state: StackState) -> list[Component]:
+        return [node_agent(state, self.home)]
 
     def _record_path(self, component: str) -> Path:
         return self.home.run / f"{component}.json"

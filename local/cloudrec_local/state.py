@@ -27,6 +27,7 @@ PORTS: dict[Part, tuple[str, ...]] = {
 # weed derives gRPC ports from these by adding 10000 unless told otherwise: each has one of its own here
 PORTS["bucket"] += tuple(f"{name}-grpc" for name in PORTS["bucket"])
 BUCKET = "recordings"
+LOOPBACK = "127.0.0.1"
 
 
 class StackState(BaseModel):
@@ -38,6 +39,7 @@ class StackState(BaseModel):
     version: str
     parts: tuple[Part, ...]
     node: str
+    address: str = LOOPBACK  # where every server listens and is reached
     ports: dict[str, int]
     images: dict[str, Image] = Field(default_factory=dict)
     livekit_key: str
@@ -52,15 +54,15 @@ class StackState(BaseModel):
 
     @property
     def api_url(self) -> str:
-        return f"https://127.0.0.1:{self.ports['api']}"
+        return f"https://{self.address}:{self.ports['api']}"
 
     @property
     def livekit_url(self) -> str:
-        return f"ws://127.0.0.1:{self.ports['livekit']}"
+        return f"ws://{self.address}:{self.ports['livekit']}"
 
     @property
     def s3_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['s3']}"
+        return f"http://{self.address}:{self.ports['s3']}"
 
     def save(self, path: Path) -> None:
         write_private(path, self.model_dump_json(indent=2).encode())
@@ -102,28 +104,30 @@ def with_needs(parts: Iterable[Part]) -> tuple[Part, ...]:
     return tuple(part for part in PARTS if part in chosen)
 
 
-def free_ports(names: Iterable[str]) -> dict[str, int]:
-    """A port free for TCP and UDP on loopback for each name; all are held until all are found."""
+def free_ports(names: Iterable[str], address: str = LOOPBACK) -> dict[str, int]:
+    """A port free for TCP and UDP on the address for each name; all are held until all are found."""
     ports: dict[str, int] = {}
     with ExitStack() as held:
         for name in names:
             for _ in range(50):
                 tcp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
                 udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                tcp.bind(("127.0.0.1", 0))
+                tcp.bind((address, 0))
                 port = tcp.getsockname()[1]
                 try:
-                    udp.bind(("127.0.0.1", port))
+                    udp.bind((address, port))
                 except OSError:
                     continue
                 ports[name] = port
                 break
             else:
-                raise StackError("found no free port on 127.0.0.1")
+                raise StackError(f"found no free port on {address}")
     return ports
 
 
-def new_state(name: str, version: str, parts: Iterable[Part], images: dict[str, Image]) -> StackState:
+def new_state(
+    name: str, version: str, parts: Iterable[Part], images: dict[str, Image], address: str = LOOPBACK
+) -> StackState:
     """Fresh credentials and free ports for a stack of `parts` (and what these need)."""
     chosen = with_needs(parts)
     return StackState(
@@ -131,7 +135,8 @@ def new_state(name: str, version: str, parts: Iterable[Part], images: dict[str, 
         version=version,
         parts=chosen,
         node=f"cloudrec-{name}",
-        ports=free_ports(port for part in chosen for port in PORTS[part]),
+        address=address,
+        ports=free_ports((port for part in chosen for port in PORTS[part]), address),
         images=images,
         livekit_key="API" + secrets.token_hex(6),
         livekit_secret=SecretStr(secrets.token_urlsafe(32)),

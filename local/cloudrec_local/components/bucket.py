@@ -48,7 +48,8 @@ def bucket(state: StackState, home: Home, weed: Path) -> Component:
     file = folder / "s3.json"
     port = state.ports
     argv = (
-        *(str(weed), "-logtostderr=true", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(str(weed), "-logtostderr=true", "server", f"-dir={folder}"),
+        *(f"-ip={state.address}", f"-ip.bind={state.address}"),
         *(f"-master.port={port['weed-master']}", f"-master.port.grpc={port['weed-master-grpc']}"),
         *(f"-volume.port={port['weed-volume']}", f"-volume.port.grpc={port['weed-volume-grpc']}"),
         *(f"-filer.port={port['weed-filer']}", f"-filer.port.grpc={port['weed-filer-grpc']}"),
@@ -62,7 +63,7 @@ def bucket(state: StackState, home: Home, weed: Path) -> Component:
         "seaweedfs",
         "bucket",
         argv,
-        accepts(port["s3"]),
+        accepts(port["s3"], state.address),
         env={"HOME": str(folder), "TMPDIR": str(folder)},  # it looks for its settings there
         files={file: identities(state)},
         grace=3,

@@ -8,35 +8,38 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+LOOPBACK = "127.0.0.1"
 TIMEOUT = 1.0
 
 
-def http_ok(port: int, path: str) -> Callable[[], bool]:
-    """Whether `GET path` on loopback answers 2xx."""
+def http_ok(port: int, path: str, address: str = LOOPBACK) -> Callable[[], bool]:
+    """Whether `GET path` answers 2xx."""
 
     def check() -> bool:
-        return _status(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT), path)
+        return _status(http.client.HTTPConnection(address, port, timeout=TIMEOUT), path)
 
     return check
 
 
-def https_ok(port: int, path: str, ca: Path, certificate: Path, key: Path) -> Callable[[], bool]:
+def https_ok(
+    port: int, path: str, ca: Path, certificate: Path, key: Path, address: str = LOOPBACK
+) -> Callable[[], bool]:
     """Whether `GET path` with a client certificate answers 2xx."""
 
     def check() -> bool:
         context = ssl.create_default_context(cafile=str(ca))
         context.load_cert_chain(certificate, key)
-        return _status(http.client.HTTPSConnection("127.0.0.1", port, timeout=TIMEOUT, context=context), path)
+        return _status(http.client.HTTPSConnection(address, port, timeout=TIMEOUT, context=context), path)
 
     return check
 
 
-def accepts(port: int) -> Callable[[], bool]:
+def accepts(port: int, address: str = LOOPBACK) -> Callable[[], bool]:
     """Whether something accepts TCP connections on the port."""
 
     def check() -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", port), TIMEOUT):
+            with socket.create_connection((address, port), TIMEOUT):
                 return True
         except OSError:
             return False

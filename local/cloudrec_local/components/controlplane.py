@@ -1,11 +1,14 @@
-"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback, all out of one binary."""
+"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler, all out of one binary.
+
+Only the API server listens on the stack's address; everything else stays on loopback.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ..home import Home
-from ..state import StackState
+from ..state import LOOPBACK, StackState
 from . import Component
 from .checks import https_ok
 
@@ -44,8 +47,8 @@ def _apiserver(state: StackState, home: Home, kube: Path) -> Component:
         *(str(kube), "kube-apiserver", f"--etcd-servers=https://127.0.0.1:{state.ports['etcd']}"),
         *(f"--etcd-cafile={pki / 'etcd-ca.crt'}", f"--etcd-certfile={pki / 'etcd-client.crt'}"),
         f"--etcd-keyfile={pki / 'etcd-client.key'}",
-        *("--bind-address=127.0.0.1", f"--secure-port={state.ports['api']}", "--advertise-address=127.0.0.1"),
-        "--endpoint-reconciler-type=none",  # endpoints must not be loopback addresses
+        *(f"--bind-address={state.address}", f"--secure-port={state.ports['api']}"),
+        *_advertised(state.address),
         *(f"--tls-cert-file={pki / 'apiserver.crt'}", f"--tls-private-key-file={pki / 'apiserver.key'}"),
         *(f"--client-ca-file={pki / 'ca.crt'}", "--anonymous-auth=false"),
         *(f"--kubelet-client-certificate={pki / 'kubelet-client.crt'}",),
@@ -60,8 +63,14 @@ def _apiserver(state: StackState, home: Home, kube: Path) -> Component:
         "--profiling=false",
         "--v=1",
     )
-    ready = https_ok(state.ports["api"], "/readyz", pki / "ca.crt", pki / "admin.crt", pki / "admin.key")
+    ready = https_ok(state.ports["api"], "/readyz", pki / "ca.crt", pki / "admin.crt", pki / "admin.key", state.address)
     return Component("kube-apiserver", "api", argv, ready)
+
+
+def _advertised(address: str) -> tuple[str, ...]:
+    if address == LOOPBACK:  # which endpoints must not be
+        return (f"--advertise-address={address}", "--endpoint-reconciler-type=none")
+    return (f"--advertise-address={address}",)
 
 
 def _controllers(state: StackState, home: Home, kube: Path) -> list[Component]:

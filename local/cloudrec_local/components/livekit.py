@@ -1,4 +1,4 @@
-"""The LiveKit server: one node on loopback, its own ports and key."""
+"""The LiveKit server: one node on the stack's address, its own ports and key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from ..home import Home
-from ..state import StackState
+from ..state import LOOPBACK, StackState
 from . import Component
 from .checks import http_ok
 
@@ -15,21 +15,24 @@ from .checks import http_ok
 def configuration(state: StackState) -> str:
     """LiveKit's configuration file.
 
-    Loopback candidates must be asked for, and media is pinned to one UDP and one TCP port, so that stacks beside
-    each other, and a firewall, are no trouble.
+    Loopback candidates must be asked for, and media is pinned to one address, one UDP and one TCP port, so that stacks
+    beside each other, and a firewall, are no trouble.
     """
+    loopback = state.address == LOOPBACK
     return yaml.safe_dump(
         {
             "port": state.ports["livekit"],
-            "bind_addresses": ["127.0.0.1"],
+            "bind_addresses": [state.address],
             "keys": {state.livekit_key: state.livekit_secret.get_secret_value()},
             "rtc": {
                 "udp_port": state.ports["livekit-udp"],
                 "tcp_port": state.ports["livekit-tcp"],
-                "node_ip": "127.0.0.1",
+                "node_ip": state.address,
                 "use_external_ip": False,
-                "enable_loopback_candidate": True,
-                "interfaces": {"includes": ["lo"]},
+                "enable_loopback_candidate": loopback,
+                **(
+                    {"interfaces": {"includes": ["lo"]}} if loopback else {"ips": {"includes": [f"{state.address}/32"]}}
+                ),
             },
             "room": {"auto_create": True},
             "logging": {"level": "info", "json": False},
@@ -44,7 +47,7 @@ def livekit(state: StackState, home: Home, program: Path) -> Component:
         "livekit",
         "livekit",
         (str(program), "--config", str(file)),
-        http_ok(state.ports["livekit"], "/"),
+        http_ok(state.ports["livekit"], "/", state.address),
         files={file: configuration(state)},
         grace=2,  # it would wait for its participants to leave
     )

@@ -1,0 +1,56 @@
+"""What is done to Pods of a real node, and what kubelet says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from cloudrec_local.onenode.cluster import OneNode
+from tests.e2e.task import NAMESPACE, Cluster
+
+Object = dict[str, Any]
+
+
+def container_status(pod: Object, container: str) -> Object:
+    """What kubelet reports of a container, be it a sidecar."""
+    status = pod["status"]
+    for kind in ("containerStatuses", "initContainerStatuses"):
+        for found in status.get(kind, []):
+            if found["name"] == container:
+                return dict(found)
+    raise KeyError(f"{pod['metadata']['name']} has no status of {container}")
+
+
+def exit_code(pod: Object, container: str) -> int | None:
+    """Of a container that has ended."""
+    state = container_status(pod, container)["state"].get("terminated")
+    return None if state is None else int(state["exitCode"])
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Does the damage; each method returns when it was done (s since the Unix epoch)."""
+
+    node: OneNode
+    cluster: Cluster
+
+    async def kill(self, pod: Object, container: str) -> float:
+        """SIGKILL to the container's first process, as the kernel does when memory is out."""
+        pid = await asyncio.to_thread(self.node.pid, container_status(pod, container)["containerID"])
+        at = time.time()
+        os.kill(pid, signal.SIGKILL)
+        return at
+
+    async def evict(self, pod: Object) -> float:
+        """By the eviction API, as `kubectl drain` does."""
+        name = pod["metadata"]["name"]
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": NAMESPACE}}
+        at = time.time()
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction"
+        await asyncio.to_thread(self.node.kubectl, "create", "--raw", path, "-f", "-", text=json.dumps(body))
+        return at
