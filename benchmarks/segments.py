@@ -20,12 +20,11 @@ import av.video.stream
 
 from benchmarks import media
 from benchmarks.figures import alternate, processor_time, ratio, report
-from cloudrec_recorder.segments.audio import FRAME, RATE, AacFrame, OpusToAac
+from cloudrec_recorder.segments.audio import ENCODER_OPTIONS, FRAME, RATE, AacFrame, OpusToAac
 from cloudrec_recorder.segments.mpegts import CLOCK, Streams, TsMuxer, ticks
 
 CLIP_SECONDS: Final = 10
 FRAMES_PER_PES: Final = 10  # as the recorder puts them together
-_AAC_BITS: Final = 128_000
 
 
 def recorder_video(frames: Sequence[bytes]) -> int:
@@ -85,9 +84,8 @@ def ffmpeg_audio(packets: Sequence[bytes]) -> int:
     assert isinstance(decoder, av.AudioCodecContext)
     decoder.sample_rate, decoder.layout = RATE, "stereo"
     with av.open(out, "w", format="mpegts") as container:
-        stream = container.add_stream("aac", rate=RATE, layout="stereo", options={"aac_coder": "fast"})
+        stream = container.add_stream("aac", rate=RATE, layout="stereo", options=dict(ENCODER_OPTIONS))
         assert isinstance(stream, av.audio.stream.AudioStream)
-        stream.codec_context.bit_rate = _AAC_BITS
         stream.codec_context.thread_count = 1
         fifo = av.AudioFifo()  # the encoder wants frames of its own length
         position = 0

@@ -9,8 +9,8 @@ import (
 )
 
 // newAPI offers H.264 and Opus on loopback. Of pion's interceptors only those run whose work the recorder does too:
-// NACK and reports; congestion control and statistics would cost more.
-func newAPI() (*webrtc.API, error) {
+// NACK and reports; congestion control and statistics would cost more. `loss` is the share of datagrams to lose.
+func newAPI(loss float64) (*webrtc.API, error) {
 	media := &webrtc.MediaEngine{}
 	feedback := []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}}
 	if err := media.RegisterCodec(webrtc.RTPCodecParameters{
@@ -47,7 +47,7 @@ func newAPI() (*webrtc.API, error) {
 		return nil, err
 	}
 	settings := webrtc.SettingEngine{}
-	settings.SetNet(roomyNet{network})
+	settings.SetNet(lossyNet{roomyNet{network}, loss})
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	settings.SetIPFilter(func(ip net.IP) bool { return ip.IsLoopback() })

@@ -47,7 +47,7 @@ func receive(arguments []string) error {
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
-	api, err := newAPI()
+	api, err := newAPI(0)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -30,7 +31,6 @@ type offer struct {
 }
 
 type sender struct {
-	api          *webrtc.API
 	video, audio [][]byte
 	mutex        sync.Mutex
 	connections  map[string]*webrtc.PeerConnection
@@ -46,9 +46,6 @@ func send(arguments []string) error {
 	}
 	s := &sender{connections: map[string]*webrtc.PeerConnection{}}
 	var err error
-	if s.api, err = newAPI(); err != nil {
-		return err
-	}
 	if s.video, err = readFrames(*video); err != nil {
 		return err
 	}
@@ -94,14 +91,22 @@ func (s *sender) handle(serve func(http.ResponseWriter, *http.Request) error) ht
 	}
 }
 
-// offer makes a connection with so many users (?streams=N), each with a video and an audio track. Media flows from the
-// moment that it is connected until it is not.
+// offer makes a connection with so many users (?streams=N), each with a video and an audio track, that loses a share of
+// its datagrams (&loss=0.02). Media flows from the moment that it is connected until it is not.
 func (s *sender) offer(w http.ResponseWriter, r *http.Request) error {
 	streams, err := strconv.Atoi(r.URL.Query().Get("streams"))
 	if err != nil {
 		return err
 	}
-	connection, err := s.api.NewPeerConnection(webrtc.Configuration{})
+	loss, err := strconv.ParseFloat(cmp.Or(r.URL.Query().Get("loss"), "0"), 64)
+	if err != nil {
+		return err
+	}
+	api, err := newAPI(loss)
+	if err != nil {
+		return err
+	}
+	connection, err := api.NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		return err
 	}
