@@ -11,7 +11,7 @@ help: ## show this list
 uv:
 	@command -v $(UV) >/dev/null || { echo "uv is missing: get it with  pip install uv" >&2; exit 1; }
 
-.PHONY: demo up down test lint typecheck verify bench format
+.PHONY: demo up down test chaos soak node-smoke lint typecheck verify bench format
 demo: uv ## make one real recording from nothing, check it, and clean up
 	@$(RUN) cloudrec demo
 
@@ -23,6 +23,12 @@ down: uv ## stop the embedded stack and leave nothing behind
 
 test: uv ## run every test: unit, media, cluster, end to end
 	$(RUN) python -m pytest $(PYTEST_ARGS)
+
+node-smoke: uv ## recordings on a real kubelet (root): recorder killed, uploader killed, Pod evicted
+	@$(RUN) python -m cloudrec_local.onenode -- python -m pytest tests/node -s $(PYTEST_ARGS)
+
+soak: uv ## record a restless room for 30 minutes and see whether anything grows
+	@$(RUN) python -m tests.soak --minutes 30
 
 lint: uv ## check style and the architecture's import rules
 	$(RUN) ruff check .
