@@ -214,7 +214,9 @@ async def test_kubectl_refuses_a_typing_error_and_knows_the_short_names(bare_wor
 
 
 async def test_the_examples_are_good(bare_world: World) -> None:
-    for path in sorted((ROOT / "examples").glob("*.yaml")):
+    resources = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if "apiVersion:" in path.read_text()]
+    assert resources
+    for path in resources:  # `task.yaml` is for a recorder without a cluster
         told = kubectl(bare_world, "apply", "--dry-run=server", "-f", str(path))
         assert told.returncode == 0, told.stderr
 

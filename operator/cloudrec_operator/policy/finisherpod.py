@@ -60,7 +60,7 @@ def build(
             "tolerations": disruption.TOLERATIONS,
             "containers": [
                 {
-                    **container(FINISHER, ["python3", "-P", "-m", "cloudrec_recorder.finisher"], settings),
+                    **container(FINISHER, ["cloudrec-finisher"], settings),
                     "env": [
                         *env(CLOUDREC_NAMESPACE=recording.namespace, CLOUDREC_RECORDING=recording.name),
                         {"name": "CLOUDREC_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
