@@ -28,6 +28,7 @@ _HOLD_BYTES: Final = 16 << 20
 _HELD_FRAMES: Final = int(3.0 * RATE / FRAME)
 _LINGER: Final = 1.0  # seconds of sound after the last picture, or before the first, that share the pictures' segment
 _BESIDE: Final = 0.1  # seconds that sound waits for pictures of its time, where there are pictures
+_ABREAST: Final = 0.5  # seconds that sound may be behind the pictures that arrive with it
 _OVERLAP: Final = 0.5  # seconds that pictures may begin before the end of the sound written
 
 
@@ -46,7 +47,7 @@ class MergedTrack:
         self._expected_until = float("inf")  # nobody has said yet
         self._worker = worker
         self.video = VideoInput(output, video, _VideoFace(self._files))
-        self.audio = AudioInput(output.settings, _AudioFace(self._files, self.release), worker)
+        self.audio = AudioInput(output.settings, _AudioFace(self._files), worker)
         self._dropping = False
         self._held: list[AccessUnit] = []
         self._held_since = 0.0
@@ -71,8 +72,7 @@ class MergedTrack:
         self._worker.submit(partial(self._worker.call, self.video.interrupt))
 
     def _picture(self, unit: AccessUnit) -> None:
-        if self.video.active or self._files.audio_on:
-            self.release()
+        if not self._held and (self.video.active or self._files.audio_on):
             self.video.media(unit)
             return
         if not self._held:
@@ -84,8 +84,12 @@ class MergedTrack:
 
     def tick(self) -> None:
         self._files.patient = self._now() < self._expected_until
-        if self._held and self._now() - self._held_since >= HOLD_SECONDS:
+        if self._held and (self._now() - self._held_since >= HOLD_SECONDS or self._sound_is_there()):
             self.release()
+
+    def _sound_is_there(self) -> bool:
+        """Sound has begun, and all that capture held back of it has come."""
+        return self._files.audio_on and self._files.sound_end > self._held[-1].time - _ABREAST
 
     def release(self) -> None:
         """Let the pictures wait no longer."""
@@ -171,6 +175,11 @@ class _MergedFiles:
             self._close()
 
     # --- sound ----------------------------------------------------------------------------------------------------
+
+    @property
+    def sound_end(self) -> float:
+        """Where the sound ends that has come so far, in seconds since the epoch."""
+        return (self._pending[-1].position + FRAME) / RATE if self._pending else self._audio_end
 
     def begins(self, start: float) -> None:
         self.audio_on = True
@@ -301,15 +310,13 @@ class _VideoFace:
 
 
 class _AudioFace:
-    """The side of the files that the sound is written to; `begun` is called when there is some."""
+    """The side of the files that the sound is written to."""
 
-    def __init__(self, files: _MergedFiles, begun: Callable[[], None]) -> None:
+    def __init__(self, files: _MergedFiles) -> None:
         self._files = files
-        self._begun = begun
 
     def begins(self, start: float) -> None:
         self._files.begins(start)
-        self._begun()  # behind the sound: the pictures' tables name it then
 
     def write(self, frame: AacFrame, channels: int) -> None:
         self._files.write(frame, channels)

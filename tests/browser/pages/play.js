@@ -66,6 +66,7 @@ async function listen() {
   await audio.resume();
 }
 
+const frame = () => new Promise(requestAnimationFrame);
 const once = (event) => new Promise((done) => video.addEventListener(event, done, { once: true }));
 
 hls.on(Hls.Events.ERROR, (_, { type, details, fatal, error }) => {
@@ -87,10 +88,13 @@ window.player = {
   },
   seek: async (position) => {
     video.pause();
-    const shown = new Promise((done) => video.requestVideoFrameCallback(done));
+    const seeked = once("seeked");
+    const before = pictures.length;
     video.currentTime = position;
-    await Promise.all([once("seeked"), shown]);
-    return pictures.at(-1);
+    await seeked;
+    while (pictures.length === before || Math.abs(pictures.at(-1).media - position) > 0.25) await frame();
+    await frame(); // what is drawn is then the picture that was told of
+    return { ...pictures.at(-1), ...look() };
   },
   state: () => ({
     position: video.currentTime,

@@ -164,6 +164,26 @@ def test_sound_that_comes_soon_is_in_the_first_segment(bench: Bench) -> None:
     assert not any(flags(bench))
 
 
+@pytest.mark.parametrize("first", ["audio", "video"])
+def test_what_capture_held_of_both_is_in_each_segment(bench: Bench, first: str) -> None:
+    """Both are let out at once, one after the other, and then go on together."""
+    sound, pictures = audio(1.0, 9.0), video(30, 270)
+    held = [[unit for unit in units if unit.time < 6.0] for units in (sound, pictures)]
+    bench.until(6.0)
+    for unit in [*held[first == "video"], *held[first != "video"]]:
+        bench.segmenter.media(unit)
+    bench.feed([unit for unit in sound if unit.time >= 6.0], [unit for unit in pictures if unit.time >= 6.0])
+    made = bench.end()
+    in_step(made, list(range(30, 300)), list(range(1, 10)))
+    assert not any(flags(bench))
+    for segment in bench.segments[:-1]:
+        data = (bench.output.folder / segment.file).read_bytes()
+        stamps = [(stamp - PTS_OFFSET) / CLOCK for stamp, _ in samples.demuxed(data, "audio") if stamp is not None]
+        start = (segment.start - EPOCH_MS) / 1000
+        assert min(stamps) < start + 0.3
+        assert max(stamps) > start + segment.duration - 0.5
+
+
 def test_pictures_that_were_held_find_their_place(bench: Bench) -> None:
     """Capture lets them out at once, up to 5 s late."""
     sound, pictures = audio(1.0, 11.0), video(195, 165)
