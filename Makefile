@@ -11,7 +11,7 @@ help: ## show this list
 uv:
 	@command -v $(UV) >/dev/null || { echo "uv is missing: get it with  pip install uv" >&2; exit 1; }
 
-.PHONY: demo up down test chaos soak node-smoke lint typecheck verify bench format
+.PHONY: demo up down test browser chaos soak node-smoke lint typecheck verify bench format
 demo: uv ## make one real recording from nothing, check it, and clean up
 	@$(RUN) cloudrec demo
 
@@ -23,6 +23,12 @@ down: uv ## stop the embedded stack and leave nothing behind
 
 test: uv ## run every test: unit, media, cluster, end to end
 	$(RUN) python -m pytest $(PYTEST_ARGS)
+
+browser: uv ## real Chromium publishes to a room, and plays what was recorded (apt-get install chromium)
+	$(RUN) python -m pytest tests/browser $(PYTEST_ARGS)
+
+chaos: uv ## do the damage of docs/reliability.md to real recordings; rewrites its table
+	CLOUDREC_CHAOS_TABLE=docs/reliability.md $(RUN) python -m pytest -s tests/chaos/long_*.py tests/chaos/test_short.py
 
 node-smoke: uv ## recordings on a real kubelet (root): recorder killed, uploader killed, Pod evicted
 	@$(RUN) python -m cloudrec_local.onenode -- python -m pytest tests/node -s $(PYTEST_ARGS)

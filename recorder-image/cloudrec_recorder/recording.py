@@ -28,6 +28,9 @@ RoomFactory = Callable[[Task, MediaSink], Room]
 """A connector for the task's room that delivers media to the sink."""
 
 LEAVE_SECONDS: Final = 10.0
+OVERLAP_SECONDS: Final = 5.0
+"""How long a superseded recorder stays: its successor is in the room, but has yet to get everybody's first keyframe,
+which LiveKit asks publishers for once a second at most."""
 SETTLE_SECONDS: Final = 10.0
 """How long to wait at the end for what is still being transcoded."""
 _ALIVE_SECONDS: Final = 2.0
@@ -60,6 +63,9 @@ class Outcome:
 def handed_over(message: str) -> Outcome:
     """The attempt ends and the task goes on in another: no LeaveCode, so that nobody takes it for the task's end."""
     return Outcome(False, Reason.HANDED_OVER, message)
+
+
+_SUPERSEDED: Final = handed_over("a later attempt is in the room")
 
 
 class Ending:
@@ -138,6 +144,7 @@ class Recording:
         self._choice = Choice()
         self._idle_since: float | None = None
         self._successor_by: float | None = None
+        self._leave_at: float | None = None
         self._units_when_idle = 0
         self._too_long: dict[str, int] = {}
 
@@ -311,7 +318,10 @@ class Recording:
         error = self._spool.disk.error
         if error is not None:
             self._ending.want(Outcome(True, Reason.SPOOL_FAILED, str(error)))
-        if self._successor_by is not None and self._clock.now() >= self._successor_by:
+        if self._leave_at is not None:
+            if self._clock.now() >= self._leave_at:
+                self._ending.want(_SUPERSEDED)
+        elif self._successor_by is not None and self._clock.now() >= self._successor_by:
             self._ending.want(handed_over("no successor came into the room in time"))
         limit = self._task.max_idle_seconds
         if self._idle_since is not None and self._clock.now() - self._idle_since >= limit:
@@ -320,11 +330,13 @@ class Recording:
 
     def _on_task(self, task: Task) -> None:
         self._task = task
-        if task.superseded:
-            self._ending.want(handed_over("a later attempt is in the room"))
-        elif task.desired_state is DesiredState.STOPPED:
-            self._ending.want(Outcome(False, Reason.STOPPED, "stopped by the task", LeaveCode.NORMAL))
-        elif self._joined:
+        if task.desired_state is DesiredState.STOPPED:
+            stopped = Outcome(False, Reason.STOPPED, "stopped by the task", LeaveCode.NORMAL)
+            self._ending.want(_SUPERSEDED if task.superseded else stopped)
+            return
+        if task.superseded and self._leave_at is None:
+            self._leave_at = self._clock.now() + OVERLAP_SECONDS
+        if self._joined:
             self._choose()
 
     def _say_state(self) -> None:

@@ -92,7 +92,9 @@ window.player = {
     const before = pictures.length;
     video.currentTime = position;
     await seeked;
-    while (pictures.length === before || Math.abs(pictures.at(-1).media - position) > 0.25) await frame();
+    const deadline = performance.now() + 5000;
+    const there = () => pictures.length > before && Math.abs(pictures.at(-1).media - position) <= 0.25;
+    while (!there() && performance.now() < deadline) await frame();
     await frame(); // what is drawn is then the picture that was told of
     return { ...pictures.at(-1), ...look() };
   },

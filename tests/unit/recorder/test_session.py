@@ -308,6 +308,11 @@ async def test_a_pod_that_has_to_go_waits_for_its_successor(bench: Bench) -> Non
     assert bench.states == ["Idle", "Recording"]
     assert not room.left
     scripted.write_task(bench.folder, scripted.task(superseded=True))
+    await bench.ticks()
+    bench.time.value += recording.OVERLAP_SECONDS - 0.1
+    await bench.ticks()
+    assert not room.left, "the successor has no keyframe yet"
+    bench.time.value += 0.1
     outcome = await bench.end()
     assert (outcome.failed, outcome.reason, outcome.leave_code) == (False, Reason.HANDED_OVER, None)
     assert room.left

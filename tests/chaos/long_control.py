@@ -1,0 +1,141 @@
+"""The control side: the operator or the API server is away while things happen, or for good."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cloudrec_contract.resources import CloudRecordingStatus, Phase
+from cloudrec_local.kubeapi import MERGE, KubeApi, Object
+from cloudrec_local.stack import Stack
+from tests.chaos.conftest import Tell
+from tests.chaos.measure import NOTHING_SECONDS
+from tests.chaos.scene import PODS, Task, assert_completed, container, scene, together
+
+pytestmark = [pytest.mark.media, pytest.mark.cluster, pytest.mark.timeout(400)]
+
+STEADY_SECONDS = 6.0
+AWAY_SECONDS = 60.0
+API_AWAY_SECONDS = 30.0
+BEFORE_SECONDS = 0.5
+SYSTEM = "/api/v1/namespaces/cloudrec-system/pods"
+DEPLOYMENT = "/apis/apps/v1/namespaces/cloudrec-system/deployments/cloudrec-operator"
+
+
+async def _scale(api: KubeApi, replicas: int) -> None:
+    await api.request("PATCH", DEPLOYMENT, {"spec": {"replicas": replicas}}, content_type=MERGE)
+
+
+@asynccontextmanager
+async def without_operator(api: KubeApi) -> AsyncIterator[None]:
+    """It is killed, and none is started before the end."""
+    (pod,) = [p for p in (await api.get(SYSTEM))["items"] if "deletionTimestamp" not in p["metadata"]]
+    uid, name = pod["metadata"]["uid"], pod["spec"]["containers"][0]["name"]
+    await _scale(api, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill((await asyncio.to_thread(container, uid, name)).pid, signal.SIGKILL)
+    try:
+        yield
+    finally:
+        await _scale(api, 1)
+
+
+async def _gone(task: Task, path: str, seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while await task.api.get_or_none(path) is not None:
+            await asyncio.sleep(0.2)
+
+
+async def test_operator_away(stack: Stack, api: KubeApi, tmp_path: Path, tell: Tell) -> None:
+    """For a minute: one recording goes on, one loses its recorder, one is stopped, one is deleted."""
+    async with scene(stack, api, tmp_path, "unled") as room:
+        made = await room.record_all("steady", "orphan", "ending", "dropped")
+        steady, orphan, ending, dropped = made
+        await asyncio.sleep(STEADY_SECONDS)
+        async with without_operator(api):
+            away = time.monotonic()
+            killed = await orphan.kill("recorder")
+            await ending.stop()
+            stopped = ending.stopped
+            last: CloudRecordingStatus = await dropped.status()
+            dropped.stopped = time.time()
+            await api.request("DELETE", dropped.path, {"propagationPolicy": "Background"})
+            await asyncio.sleep(AWAY_SECONDS - (time.monotonic() - away))
+            assert (await ending.status()).phase is Phase.RECORDING, "nobody is there to say otherwise"
+        again = time.time()
+        await orphan.recording(1)
+        await ending.ended()
+        await _gone(dropped, dropped.path)
+        await asyncio.sleep(3)
+        results = await room.over(steady, orphan, ending)
+        truth = await room.users.finished(10)
+        left = await dropped.result(truth, tmp_path, last)
+
+    one, two, three, left = together(*results, left)
+    tell(one.row(f"operator away for {AWAY_SECONDS:.0f} s", until=steady.stopped))
+    assert_completed(one)
+    assert one.coverage.lost(steady.stopped) <= NOTHING_SECONDS
+
+    before, back = killed - two.coverage.saved_until(0), two.coverage.back_at(1) - again
+    tell(
+        two.row(
+            "the same, recorder killed meanwhile (back since the operator is)",
+            until=orphan.stopped,
+            before=before,
+            back=back,
+        )
+    )
+    assert_completed(two, attempts=2)
+    assert before <= BEFORE_SECONDS
+
+    tell(three.row("the same, recording stopped meanwhile", until=stopped))
+    assert_completed(three)
+    assert three.coverage.lost(stopped) <= NOTHING_SECONDS
+
+    tell(left.row("the same, recording deleted meanwhile", until=dropped.stopped))
+    assert left.faults() == []
+    assert left.coverage.lost(dropped.stopped) <= NOTHING_SECONDS
+
+
+async def test_operator_uninstalled(stack: Stack, api: KubeApi, tmp_path: Path, tell: Tell) -> None:
+    """Nobody takes the finalizer away, so an administrator does, as the documentation says; all files are whole."""
+    async with scene(stack, api, tmp_path, "left-behind") as room:
+        (task,) = await room.record_all("left-behind")
+        await asyncio.sleep(STEADY_SECONDS)
+        last = await task.status()
+        async with without_operator(api):
+            task.stopped = time.time()
+            await api.request("DELETE", task.path, {"propagationPolicy": "Background"})
+            await asyncio.sleep(3)
+            assert await api.get_or_none(task.path) is not None
+            body: Object = {"metadata": {"finalizers": None}}
+            await api.request("PATCH", task.path, body, content_type=MERGE)
+            await _gone(task, task.path)
+            await _gone(task, f"{PODS}/{last.attempts[0].pod}")
+        truth = await room.users.stop()
+        left = await task.result(truth, tmp_path, last)
+    tell(left.row("operator uninstalled, finalizer removed by hand", until=task.stopped))
+    assert left.faults() == []
+    assert left.coverage.lost(task.stopped) <= NOTHING_SECONDS
+
+
+async def test_api_server_away(stack: Stack, api: KubeApi, tmp_path: Path, tell: Tell) -> None:
+    async with scene(stack, api, tmp_path, "api-away") as room:
+        (task,) = await room.record_all("api-away")
+        await asyncio.sleep(STEADY_SECONDS)
+        await asyncio.to_thread(stack.stop, "kube-apiserver", 0)
+        await asyncio.sleep(API_AWAY_SECONDS)
+        await asyncio.to_thread(stack.start, "kube-apiserver")
+        await asyncio.sleep(STEADY_SECONDS)
+        (one,) = await room.over(task)
+    tell(one.row(f"API server killed, away for {API_AWAY_SECONDS:.0f} s", until=task.stopped))
+    assert_completed(one)
+    assert one.coverage.lost(task.stopped) <= NOTHING_SECONDS
