@@ -87,7 +87,7 @@ async def test_operator_away(stack: Stack, api: KubeApi, tmp_path: Path, tell: T
     before, back = killed - two.coverage.saved_until(0), two.coverage.back_at(1) - again
     tell(
         two.row(
-            "the same, recorder killed meanwhile (back since the operator is)",
+            "operator away for 60 s, recorder killed meanwhile (back since the operator is)",
             until=orphan.stopped,
             before=before,
             back=back,
@@ -96,11 +96,11 @@ async def test_operator_away(stack: Stack, api: KubeApi, tmp_path: Path, tell: T
     assert_completed(two, attempts=2)
     assert before <= BEFORE_SECONDS
 
-    tell(three.row("the same, recording stopped meanwhile", until=stopped))
+    tell(three.row("operator away for 60 s, recording stopped meanwhile", until=stopped))
     assert_completed(three)
     assert three.coverage.lost(stopped) <= NOTHING_SECONDS
 
-    tell(left.row("the same, recording deleted meanwhile", until=dropped.stopped))
+    tell(left.row("operator away for 60 s, recording deleted meanwhile", until=dropped.stopped))
     assert left.faults() == []
     assert left.coverage.lost(dropped.stopped) <= NOTHING_SECONDS
 
