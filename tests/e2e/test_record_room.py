@@ -208,9 +208,18 @@ async def test_two_users_pictures_are_in_step(made: Made, a: str, b: str) -> Non
 async def test_segments_join_without_gap_or_overlap(made: Made) -> None:
     for whose, file in made.files.items():
         tolerance = 1.0 if whose.kind == "audio" else 40.0  # a picture's own pace wavers
-        assert not structure.broken_joints(file, tolerance), whose
+        # A camera that is off for less than 5 s breaks no segment; one may end there, and its EXTINF counts that time.
+        breaks = {joint.before: joint.gap for joint in structure.broken_joints(file, tolerance)}
+        if breaks:
+            assert (whose.user, whose.kind) == ("ben/zoë", "video")
+            assert len(breaks) == 1
+            assert 0 < max(breaks.values()) < 5000
         assert max(map(abs, structure.date_errors(file))) <= 1.5, whose
-        assert max(map(abs, structure.duration_errors(file)[:-1]), default=0.0) <= 80, whose
+        errors = [
+            error - breaks.get(segment.name, 0.0)
+            for segment, error in zip(file.segments, structure.duration_errors(file), strict=True)
+        ]
+        assert max(map(abs, errors[:-1]), default=0.0) <= 80, whose
     assert structure.epoch_spread(made.files.values()) <= 2
 
 
@@ -260,10 +269,11 @@ async def test_events_are_facts_in_order(made: Made) -> None:
     assert [event.seq for event in report.events] == list(range(1, len(report.events) + 1))
     kinds = [event.type for event in report.events]
     assert set(kinds[:2]) == {EventType.UPLOAD_START, EventType.RECORDER_START}
-    assert kinds[-2:] == [EventType.RECORDER_STOP, EventType.UPLOAD_STOP]
+    assert kinds[-1] == EventType.RECORDER_STOP
     assert kinds.count(EventType.FILE_SLICE) == kinds.count(EventType.FILE_INFO) == len(TRACKS)
-    assert report.events[-2].args == {"LeaveCode": 0}
-    assert report.events[-1].args == {"Status": 0}
+    assert report.events[-1].args == {"LeaveCode": 0}
+    (uploaded,) = made.final.operator_events  # the operator's to say, of all attempts
+    assert (uploaded.type, uploaded.args) == (EventType.UPLOAD_STOP, {"Status": 0})
     first_slice, first_info = kinds.index(EventType.FILE_SLICE), kinds.index(EventType.FILE_INFO)
     assert first_slice < first_info
 
