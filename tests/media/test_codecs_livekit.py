@@ -263,9 +263,10 @@ async def test_merged_files_hold_both_in_step(made: Made) -> None:
         assert content.percentile(offsets, 0.95) <= 60, offsets
 
 
-async def test_a_merged_screen_without_sound(made: Made) -> None:
+async def test_a_merged_screen_without_sound_has_silence(made: Made) -> None:
     screen = made.merged["h264", "aux", "audio_video"]
-    assert screen.kind == "video"
+    assert screen.kind == "audio_video"
+    assert sum(sound.end - sound.wall for sound in screen.sounds) == pytest.approx(screen.seconds, abs=0.2)
     assert content.frame_ratio(made.truth, screen, "h264", "aux").ratio >= 0.99
 
 
