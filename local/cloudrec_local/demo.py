@@ -249,6 +249,7 @@ def _judge(console: Console, out: Path, status: CloudRecordingStatus, plan: Plan
     if missing := expected - {(report.user, report.kind) for report in reports}:
         problems.append(f"no file of {sorted(missing)}")
     events = [event.type for attempt in status.attempts if attempt.report for event in attempt.report.events]
+    events += [event.type for event in status.operator_events]
     told = [f"{count} × {kind} {EventType(kind).name.lower()}" for kind, count in sorted(Counter(events).items())]
     console.print(f"   events in status: {', '.join(told)}", style="dim")
     if absent := WANTED_EVENTS - set(events):
