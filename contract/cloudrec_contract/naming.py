@@ -23,7 +23,6 @@ NAME_BYTES = 255
 """Of a file's name, on every file system (NAME_MAX)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TS_NAME = re.compile(r"^(?P<base>.+)_(?P<utc>\d{17})\.ts$")
 
 
 def encode_id(text: str) -> str:
