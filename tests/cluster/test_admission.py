@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cloudrec_local.kubeapi import MERGE, ApiError, Object
-from tests.cluster.operating import FILE, RECORDINGS, Sidecar, World, client, recording
+from tests.cluster.operating import FILE, RECORDINGS, Sidecar, World, client, eventually, recording
 
 pytestmark = pytest.mark.cluster
 
@@ -23,7 +23,25 @@ async def two_recordings(world: World) -> AsyncIterator[tuple[Object, Object]]:
         mine, other = await world.pod("mine"), await world.pod("other")
         for name in ("mine", "other"):
             await world.condition(name, "RecorderReady", "False", "Unschedulable")
+    await enforced(world)
     yield mine, other
+
+
+async def enforced(world: World) -> None:
+    """An API server enforces policies a second or more after they were made: wait until one refuses something."""
+    token = await world.token("cloudrec-recorder", world.namespace)
+    async with client(world.kubeconfig, token) as api:
+
+        async def look() -> bool:
+            body: Object = {"status": {"phase": "Completed"}}
+            path, params = world.path("mine") + "/status", {"dryRun": "All"}
+            try:
+                await api.request("PATCH", path, body, content_type=MERGE, params=params)
+            except ApiError as error:
+                return error.code == 403
+            return False
+
+        await eventually(look, "admission policies in force")
 
 
 async def refused(work: Any, *told: str) -> None:

@@ -33,6 +33,11 @@ class Weather:
         self._random = random.Random(self.seed)
         self._late: list[tuple[int, Callable[[], None]]] = []
 
+    @property
+    def held(self) -> int:
+        """How many datagrams are late and still to come."""
+        return len(self._late)
+
     def passes(self) -> bool:
         """Whether a datagram gets through at all."""
         self.count["all"] += 1
