@@ -256,7 +256,7 @@ class Scene:
         `witness`: one of them to which nothing was done (see `Coverage`).
         """
         for task in tasks:
-            if not (phase := (await task.status()).phase) or not phase.terminal:
+            if not task.stopped and (not (phase := (await task.status()).phase) or not phase.terminal):
                 await task.stop()
         ended = await asyncio.gather(*(task.ended(seconds) for task in tasks))
         truth = await self.users.stop()

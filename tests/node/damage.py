@@ -6,14 +6,32 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cloudrec_local.onenode.cluster import OneNode
 from tests.e2e.task import NAMESPACE, Cluster
 
 Object = dict[str, Any]
+
+EATER = """
+import os, sys, time
+held = []
+while os.path.exists("/proc/" + sys.argv[1]):
+    held.append(bytearray(b"x" * (1 << 22)))
+    time.sleep(0.01)
+"""
+
+
+def _memory_cgroup(membership: str) -> Path:
+    """Of /proc/PID/cgroup: the memory controller's folder in version 1, else the only one."""
+    groups = {controllers: path for _, controllers, path in (line.split(":", 2) for line in membership.splitlines())}
+    if "memory" in groups:
+        return Path("/sys/fs/cgroup/memory") / groups["memory"].lstrip("/")
+    return Path("/sys/fs/cgroup") / groups[""].lstrip("/")
 
 
 def container_status(pod: Object, container: str) -> Object:
@@ -44,6 +62,24 @@ class Damage:
         pid = await asyncio.to_thread(self.node.pid, container_status(pod, container)["containerID"])
         at = time.time()
         os.kill(pid, signal.SIGKILL)
+        return at
+
+    async def exhaust(self, pod: Object, container: str) -> float:
+        """Use up the container's memory, by a process in its cgroup that the kernel may not choose: it kills another."""
+        pid = await asyncio.to_thread(self.node.pid, container_status(pod, container)["containerID"])
+        group = _memory_cgroup(Path(f"/proc/{pid}/cgroup").read_text())
+
+        def join() -> None:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+            Path("/proc/self/oom_score_adj").write_text("-1000")
+
+        eater = await asyncio.create_subprocess_exec(sys.executable, "-c", EATER, str(pid), preexec_fn=join)
+        async with asyncio.timeout(30):
+            while await asyncio.to_thread(Path(f"/proc/{pid}").exists):
+                await asyncio.sleep(0.01)
+        at = time.time()
+        async with asyncio.timeout(30):
+            await eater.wait()
         return at
 
     async def evict(self, pod: Object) -> float:

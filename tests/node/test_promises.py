@@ -51,11 +51,13 @@ async def test_uploader_killed(room: Room) -> None:
     assert len([event for event in report.events if event.type == EventType.RECORDER_START]) == 1
 
 
-async def test_recorder_killed(room: Room) -> None:
+@pytest.mark.parametrize("how", ["killed", "out-of-memory"])
+async def test_recorder_dies(room: Room, how: str) -> None:
     """The sidecar saves what was recorded; a new Pod records on."""
     async with room.recorded():
         await asyncio.sleep(STEADY_SECONDS)
-        killed = await room.damage.kill(await room.pod(), "recorder")
+        damage = room.damage.kill if how == "killed" else room.damage.exhaust
+        died = await damage(await room.pod(), "recorder")
         pod = await room.pod_when(lambda pod: exit_code(pod, "recorder") is not None)
         assert exit_code(pod, "recorder") == 137
         await room.recording_again(1)
@@ -66,12 +68,15 @@ async def test_recorder_killed(room: Room) -> None:
     assert (first.index, first.failed, first.reason) == (0, True, Reason.RECORDER_FAILED)
     assert first.exit is not None
     assert first.exit.code == 137
+    if how == "out-of-memory":
+        assert container_status(pod, "recorder")["state"]["terminated"]["reason"] == "OOMKilled"
+        assert "OOMKilled" in first.message
     assert (second.index, second.failed) == (1, False)
     assert [e.args for e in result.final.operator_events if e.type == EventType.FAILOVER] == [{"Status": 0}]
     for user in USERS:
-        again = max(result.video(user, 1).pictures[0].wall, result.audio(user, 1).sounds[0].wall) - killed
-        lost = killed - min(result.video_end(user), result.audio(user).sounds[-1].end)
-        print(f"{user}: {lost:.2f} s before the kill were lost, and it was recorded again {again:.2f} s after it")
+        again = max(result.video(user, 1).pictures[0].wall, result.audio(user, 1).sounds[0].wall) - died
+        lost = died - min(result.video_end(user), result.audio(user).sounds[-1].end)
+        print(f"{user}: {lost:.2f} s before the end were lost, and it was recorded again {again:.2f} s after it")
         assert lost <= LOST_SECONDS
         assert again <= AGAIN_SECONDS
     assert_sound(result)
