@@ -27,6 +27,7 @@ FIELD_MANAGER = "cloudrec-operator"
 
 CORE = "/api/v1"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+POLICY = "/apis/policy/v1"
 LEASES = "/apis/coordination.k8s.io/v1"
 CLOUDREC = f"/apis/{GROUP}/{VERSION}"
 

@@ -17,7 +17,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class EnsureAccess:
-    """The sidecar's service account and its role binding in the recording's namespace."""
+    """What stands in the recording's namespace once: the sidecar's service account, its role binding, a budget."""
 
 
 @dataclass(frozen=True, slots=True)

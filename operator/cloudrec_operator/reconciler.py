@@ -17,13 +17,13 @@ from typing import assert_never
 from cloudrec_operator import observe, slots
 from cloudrec_operator import plan as plans
 from cloudrec_operator import status as statuses
-from cloudrec_operator.api import CORE, RBAC, Api, Object
+from cloudrec_operator.api import CORE, POLICY, RBAC, Api, Object
 from cloudrec_operator.decide import decide
 from cloudrec_operator.errors import ApiError, Conflict, NotFound, NotLeader, Refused
 from cloudrec_operator.observe import Observer
 from cloudrec_operator.observed import FINALIZER, Observed, Recording
 from cloudrec_operator.plan import Plan
-from cloudrec_operator.policy import access, rivals, tokens, transitions
+from cloudrec_operator.policy import access, disruption, rivals, tokens, transitions
 from cloudrec_operator.settings import Settings
 from cloudrec_operator.store import Key, Store
 from cloudrec_operator.workqueue import WorkQueue
@@ -208,6 +208,9 @@ class Reconciler:
             await self._api.create(CORE, namespace, "serviceaccounts", access.service_account(namespace))
         with suppress(Conflict):
             await self._api.create(RBAC, namespace, "rolebindings", access.role_binding(namespace))
+        if self._settings.refuse_evictions:
+            with suppress(Conflict):
+                await self._api.create(POLICY, namespace, "poddisruptionbudgets", disruption.budget(namespace))
 
     async def _write_token(self, recording: Recording, action: plans.WriteToken) -> None:
         try:

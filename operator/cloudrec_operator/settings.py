@@ -44,6 +44,11 @@ class Settings(BaseModel):
     token_seconds: float = Field(
         21600, ge=60, description="life of a room token; it is renewed at half, and needed to join and to rejoin"
     )
+    refuse_evictions: bool = Field(
+        False,
+        description="true: a PodDisruptionBudget in each namespace that records, so that a drain waits until the "
+        "recordings have ended; false: they are handed over. Once made it stays: kubectl delete pdb cloudrec-recorders",
+    )
     retry_seconds: float = Field(30, ge=0.1, description="longest pause between two looks at what is not there yet")
     workers: int = Field(8, ge=1, le=64, description="recordings that are reconciled at the same time")
     namespace: str = Field("", description="watch only this namespace (default: all)")

@@ -94,7 +94,7 @@ async def test_a_cameras_pictures_are_all_there_and_each_at_its_time(told: Told,
         middle = LOOP_SECONDS / 2
         away = [(drift - drifts[0] + middle) % LOOP_SECONDS - middle for drift in drifts]
         # the fake camera itself shows a picture twice now and then, on a busy machine several in a row
-        assert content.percentile([at - median(away) for at in away], 0.9) <= 1.5 / camera.fps
+        assert content.percentile([at - median(away) for at in away], 0.9) <= 2.5 / camera.fps
     assert pictures >= 0.8 * seconds * camera.fps  # encoders of a busy machine leave some out
     assert seconds >= 10
 
@@ -166,7 +166,8 @@ async def test_pictures_and_beeps_by_the_wall_clock_are_where_they_belong(told: 
         flashes, beeps = content.flashes(video), content.beeps(audio, beep_hz(CLEO))
         offsets = [min((beep - at for beep in beeps), key=abs) * 1000 for at in flashes]
         assert len(offsets) >= 15
-        assert content.percentile(offsets[1:-1], 0.95) <= 80, offsets
+        assert abs(median(offsets)) <= 80, offsets
+        assert content.percentile(offsets[1:-1], 0.95) <= 80 + 1000 / CANVAS_FPS, offsets  # a picture drawn late
 
 
 async def test_a_shared_screen_is_recorded_as_aux(told: Told) -> None:

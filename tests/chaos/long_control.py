@@ -18,7 +18,7 @@ from cloudrec_local.kubeapi import MERGE, KubeApi, Object
 from cloudrec_local.stack import Stack
 from tests.chaos.conftest import Tell
 from tests.chaos.measure import NOTHING_SECONDS
-from tests.chaos.scene import PODS, Task, assert_completed, container, scene, together
+from tests.chaos.scene import PODS, RECORDINGS, Task, assert_completed, container, scene, together
 
 pytestmark = [pytest.mark.media, pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -26,7 +26,10 @@ STEADY_SECONDS = 6.0
 AWAY_SECONDS = 60.0
 API_AWAY_SECONDS = 30.0
 BEFORE_SECONDS = 0.5
+TAKEN_OVER_SECONDS = 40.0
+"""From a leader's hanging to its successor's new Pod recording; the Lease lasts 15 s."""
 SYSTEM = "/api/v1/namespaces/cloudrec-system/pods"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/cloudrec-system/leases/cloudrec-operator"
 DEPLOYMENT = "/apis/apps/v1/namespaces/cloudrec-system/deployments/cloudrec-operator"
 
 
@@ -34,14 +37,43 @@ async def _scale(api: KubeApi, replicas: int) -> None:
     await api.request("PATCH", DEPLOYMENT, {"spec": {"replicas": replicas}}, content_type=MERGE)
 
 
+async def _operators(api: KubeApi) -> dict[str, Object]:
+    """Those that are meant to stay, by name."""
+    pods = (await api.get(SYSTEM))["items"]
+    return {pod["metadata"]["name"]: pod for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+
+
+async def _process(pod: Object) -> int:
+    name = pod["spec"]["containers"][0]["name"]
+    return (await asyncio.to_thread(container, pod["metadata"]["uid"], name)).pid
+
+
+async def _holder(api: KubeApi) -> str:
+    return str((await api.get(LEASE))["spec"].get("holderIdentity", ""))
+
+
+def _ready(pod: Object) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+
+
+@asynccontextmanager
+async def frozen(pid: int) -> AsyncIterator[None]:
+    """A process that hangs (SIGSTOP), and then goes on as if nothing had been, if it is there still."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
 @asynccontextmanager
 async def without_operator(api: KubeApi) -> AsyncIterator[None]:
     """It is killed, and none is started before the end."""
-    (pod,) = [p for p in (await api.get(SYSTEM))["items"] if "deletionTimestamp" not in p["metadata"]]
-    uid, name = pod["metadata"]["uid"], pod["spec"]["containers"][0]["name"]
+    (pod,) = (await _operators(api)).values()
     await _scale(api, 0)
     with contextlib.suppress(ProcessLookupError):
-        os.kill((await asyncio.to_thread(container, uid, name)).pid, signal.SIGKILL)
+        os.kill(await _process(pod), signal.SIGKILL)
     try:
         yield
     finally:
@@ -137,5 +169,54 @@ async def test_api_server_away(stack: Stack, api: KubeApi, tmp_path: Path, tell:
         await asyncio.sleep(STEADY_SECONDS)
         (one,) = await room.over(task)
     tell(one.row(f"API server killed, away for {API_AWAY_SECONDS:.0f} s", until=task.stopped))
+    assert_completed(one)
+    assert one.coverage.lost(task.stopped) <= NOTHING_SECONDS
+
+
+async def test_leader_hangs(stack: Stack, api: KubeApi, tmp_path: Path, tell: Tell) -> None:
+    """Of two operators the leading one hangs; the standby takes over, and the other comes back to find itself led."""
+    async with scene(stack, api, tmp_path, "led") as room:
+        (task,) = await room.record_all("led")
+        await asyncio.sleep(STEADY_SECONDS)
+        await _scale(api, 2)
+        try:
+            async with asyncio.timeout(60):
+                while sum(map(_ready, (await _operators(api)).values())) < 2:
+                    await asyncio.sleep(0.2)
+            leader = await _holder(api)
+            pods = await _operators(api)
+            async with frozen(await _process(pods[leader])):
+                hung = time.time()
+                killed = await task.kill("recorder")
+                await task.recording(1)
+                assert await _holder(api) not in (leader, "")
+                taken = time.time() - hung
+            await asyncio.sleep(STEADY_SECONDS)
+            (one,) = await room.over(task)
+        finally:
+            await _scale(api, 1)
+    before, back = killed - one.coverage.saved_until(0), one.coverage.back_at(1) - killed
+    tell(one.row("operator's leader hangs, recorder killed meanwhile", until=task.stopped, before=before, back=back))
+    assert_completed(one, attempts=2)
+    assert before <= BEFORE_SECONDS
+    assert taken <= TAKEN_OVER_SECONDS
+
+
+async def test_watches_expired(stack: Stack, api: KubeApi, tmp_path: Path, tell: Tell) -> None:
+    """The operator hangs, the API server is another by then: what was watched is too old, and what happened is read."""
+    async with scene(stack, api, tmp_path, "expired") as room:
+        (task,) = await room.record_all("expired")
+        await asyncio.sleep(STEADY_SECONDS)
+        seen = (await api.get(RECORDINGS))["metadata"]["resourceVersion"]
+        ((_, operator),) = (await _operators(api)).items()
+        async with frozen(await _process(operator)):
+            await task.stop()
+            await asyncio.to_thread(stack.stop, "kube-apiserver", 0)
+            await asyncio.to_thread(stack.start, "kube-apiserver")
+            await task.until(lambda s: s.attempts[0].report and s.attempts[0].report.uploaded, "all uploaded")
+            watched = await api.get(RECORDINGS, watch="true", resourceVersion=seen, timeoutSeconds="1")
+            assert (watched["type"], watched["object"]["code"]) == ("ERROR", 410)
+        (one,) = await room.over(task)
+    tell(one.row("API server restarted while the operator hangs: its watches are too old", until=task.stopped))
     assert_completed(one)
     assert one.coverage.lost(task.stopped) <= NOTHING_SECONDS

@@ -15,16 +15,25 @@ from cloudrec_contract.resources import Phase
 from cloudrec_local.kubeapi import KubeApi
 from cloudrec_local.stack import Stack
 from tests.chaos.conftest import Tell
-from tests.chaos.measure import Hole
+from tests.chaos.measure import KINDS, Hole
 from tests.chaos.network import Network
-from tests.chaos.scene import Result, Task, assert_completed, scene
+from tests.chaos.scene import SMALL, Result, Task, assert_completed, scene
 
 pytestmark = [pytest.mark.media, pytest.mark.cluster, pytest.mark.timeout(400)]
 
 STEADY_SECONDS = 6.0
 CUTS = (1.0, 10.0, 60.0)
+DEPARTED_SECONDS = 2
 BACK_SECONDS = 15.0
 """From a network's return to media, at most: a try to join again may just have begun."""
+
+
+def _livekit(stack: Stack) -> livekit.LiveKitAPI:
+    """To be entered."""
+    state = stack.state()
+    return livekit.LiveKitAPI(
+        state.livekit_url.replace("ws", "http", 1), state.livekit_key, state.livekit_secret.get_secret_value()
+    )
 
 
 async def _cut(network: Network, seconds: float) -> tuple[float, float]:
@@ -96,11 +105,7 @@ async def test_taken_away(stack: Stack, api: KubeApi, tmp_path: Path, tell: Tell
     async with scene(stack, api, tmp_path, "taken") as room:
         removed, left = await room.record_all("removed", "left")
         await asyncio.sleep(STEADY_SECONDS)
-        async with livekit.LiveKitAPI(
-            stack.state().livekit_url.replace("ws", "http", 1),
-            stack.state().livekit_key,
-            stack.state().livekit_secret.get_secret_value(),
-        ) as server:
+        async with _livekit(stack) as server:
             who = livekit.RoomParticipantIdentity(room="taken", identity=room.identity(removed))
             await server.room.remove_participant(who)
             await removed.ended()
@@ -117,3 +122,35 @@ async def test_taken_away(stack: Stack, api: KubeApi, tmp_path: Path, tell: Tell
         assert one.args(302) == [{"LeaveCode": code}]
         assert one.args(305) == [{"Status": 0}]
         assert one.faults() == []
+
+
+async def test_closed_for_emptiness(stack: Stack, api: KubeApi, tmp_path: Path, tell: Tell) -> None:
+    """All users leave, LiveKit closes the room under the robot, and they come again: the same playlists go on."""
+    async with _livekit(stack) as server:
+        await server.room.create_room(livekit.CreateRoomRequest(name="emptied", departure_timeout=DEPARTED_SECONDS))
+        async with scene(stack, api, tmp_path, "emptied") as room:
+            (task,) = await room.record_all("emptied")
+            await asyncio.sleep(STEADY_SECONDS)
+            (before,) = (await server.room.list_rooms(livekit.ListRoomsRequest(names=["emptied"]))).rooms
+            left = time.time()
+            for user in SMALL.users:
+                await room.users.do(user.identity, "leave")
+            await task.until(lambda s: s.phase is Phase.IDLE, "idle")
+            async with asyncio.timeout(60):
+                while [r.sid for r in (await server.room.list_rooms(livekit.ListRoomsRequest())).rooms] == [before.sid]:
+                    await asyncio.sleep(0.2)
+            for user in SMALL.users:
+                await room.users.do(user.identity, "join")
+            came = {user.identity: (await room.users.do(user.identity, "publish")).at for user in SMALL.users}
+            await asyncio.sleep(STEADY_SECONDS)
+            (one,) = await room.over(task)
+    back = max(
+        next(start for start, _ in one.coverage.content(user, kind) if start > left + DEPARTED_SECONDS) - at
+        for user, at in came.items()
+        for kind in KINDS
+    )
+    tell(one.row("room closed for emptiness, users come again", until=task.stopped, back=back))
+    assert_completed(one)
+    assert len(one.coverage.files) == 2 * len(SMALL.users)
+    assert all(any(s.discontinuity for s in file.segments) for file in one.coverage.files.values())
+    assert back <= BACK_SECONDS

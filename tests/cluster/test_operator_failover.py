@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cloudrec_local.kubeapi import MERGE, Object
+from cloudrec_local.kubeapi import MERGE, ApiError, Object
 from cloudrec_local.stack import Stack
 from tests.cluster.operating import FILE, JOINED, World, condition, eventually, fake_node, recording, secret
 
@@ -242,6 +242,27 @@ async def test_an_api_server_that_is_away_for_a_while(world: World, api_stack: S
         assert after is not None
         assert after["status"]["attempts"][0]["podUID"] == before["status"]["attempts"][0]["podUID"]
         assert attempts(after) == [(0, "RecorderFailed", True), (1, "", False)]
+
+
+async def test_evictions_are_refused_where_that_is_wanted(world: World) -> None:
+    node = f"node-{uuid.uuid4().hex[:6]}"
+    async with world.operator(refuse_evictions=True), fake_node(world.admin, node):
+        await world.apply(recording("lesson"))
+        first = await bind_and_run(world, "lesson", 0, node)
+        await world.phase("lesson", "Recording")
+        budget = f"/apis/policy/v1/namespaces/{world.namespace}/poddisruptionbudgets/cloudrec-recorders"
+
+        async def counted() -> bool:
+            return (await world.admin.get(budget)).get("status", {}).get("currentHealthy") is not None
+
+        await eventually(counted, "the budget is known to the API server")
+        with pytest.raises(ApiError) as error:
+            await evict(world, first)
+        assert error.value.code == 429
+        assert attempts(await world.phase("lesson", "Recording")) == [(0, "", False)]
+        await world.delete("lesson")
+        await force(world, first)
+        await world.gone("lesson")
 
 
 async def test_deletion_is_no_eviction(world: World) -> None:

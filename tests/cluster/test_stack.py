@@ -95,12 +95,17 @@ def test_parts_that_a_running_stack_does_not_have(small: Stack) -> None:
     assert caught.value.hint == "end it first: cloudrec down --name small"
 
 
+def heed_interrupts() -> None:
+    """Shells have what they start in the background ignore SIGINT, and so would a test's child."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_up_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     env = {**os.environ, "CLOUDREC_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "cloudrec_local.cli", "up", "--name", "cut", "--only", "api"]
     with (tmp_path / "out").open("wb") as out:
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out, preexec_fn=heed_interrupts)
     root = tmp_path / "home" / "cut"
     try:
         assert wait_until(lambda: "etcd is ready" in tail(tmp_path / "out"), 30), tail(tmp_path / "out")

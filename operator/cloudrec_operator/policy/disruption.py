@@ -2,14 +2,17 @@
 
 What protects a recording is the hand-over: a Pod that is to go gets a successor at once, and its recorder goes on
 until that one is in the room. The annotations only ask those who choose nodes to empty (cluster-autoscaler, Karpenter)
-to choose others. There is no PodDisruptionBudget on purpose: a recording has one Pod, so a budget could only say
-"never" - and then a drain waits for the recording's end, while nothing starts the successor that would let it go on.
+to choose others. A PodDisruptionBudget is only made where the installation asks for it (`refuse_evictions`): a
+recording has one Pod, so a budget can only say "never", and a drain then waits for the end instead of handing over.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from cloudrec_operator.policy.access import LABELS
+
+BUDGET = "cloudrec-recorders"
 HINTS = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
     "karpenter.sh/do-not-disrupt": "true",
@@ -26,3 +29,14 @@ TOLERATIONS: list[dict[str, Any]] = [
     }
     for taint in ("not-ready", "unreachable")
 ]
+
+
+def budget(namespace: str) -> dict[str, Any]:
+    """No recorder of the namespace may be evicted. Pods whose owner cannot be scaled are only counted in whole numbers,
+    so it asks for more than there can be."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": BUDGET, "namespace": namespace, "labels": LABELS},
+        "spec": {"minAvailable": 1_000_000, "selector": {"matchLabels": LABELS}},
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -43,10 +44,10 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a store confirmed of a segment."""
+    """What a store confirmed of a segment; `size` in bytes."""
 
-    bytes: int
-    sha256: str
+    size: int
+    sha256: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Holdings:
         if not (_plain(record.track, PLAYLIST) and _plain(record.file, SEGMENT)):
             return
         track = self._track(record.track)
-        segment = Segment(record.file, record.duration, record.start, record.discontinuity)
+        segment = Segment(sys.intern(record.file), record.duration, record.start, record.discontinuity)
         track.segments.append(segment)
         track.bucket.waiting.append(segment)
         track.backup.waiting.append(segment)
@@ -120,10 +121,10 @@ class Holdings:
         """A record of the own log about one file."""
         match record:
             case Uploaded():
-                self.kept[record.file] = Kept(record.bytes, record.sha256)
+                self._keep(record)
                 self._settle(record.file, bucket=True, backup=None if record.file in self.backed else True)
             case BackedUp():
-                self.kept[record.file] = Kept(record.bytes, record.sha256)
+                self._keep(record)
                 self._settle(record.file, bucket=None, backup=True)
                 self.backed.add(record.file)
             case BackupOnly():
@@ -139,6 +140,10 @@ class Holdings:
                 (track.backup if record.backup else track.bucket).published = record
             case Listed():
                 self.listed[record.backup] = record
+
+    def _keep(self, record: Uploaded | BackedUp) -> None:
+        # a name is known by two records, and held for as long as the recording lasts: once is enough
+        self.kept[sys.intern(record.file)] = Kept(record.bytes, bytes.fromhex(record.sha256))
 
     def _settle(self, file: str, *, bucket: bool | None, backup: bool | None) -> None:
         """A segment may be named from now on (True) or never will be (False), in each store; None: as before."""

@@ -44,9 +44,12 @@ def snapshot(state: State) -> Snapshot:
     )
 
 
-def manifest(what: Snapshot, task: Task, now: int) -> Manifest:
-    """`now` in ms since the Unix epoch. Segments that are in no store yet are not in it."""
-    return Manifest(
+def manifest(what: Snapshot, task: Task, now: int) -> bytes:
+    """The text of a `Manifest`; `now` in ms since the Unix epoch. Segments that are in no store yet are not in it.
+
+    One track after the other: all at once they would take much more memory than all else that the uploader knows.
+    """
+    head = Manifest(
         task_id=task.task_id,
         attempt=task.index,
         epoch=task.epoch,
@@ -56,9 +59,13 @@ def manifest(what: Snapshot, task: Task, now: int) -> Manifest:
         reason=what.end.reason if what.end is not None else "",
         missing=what.missing,
         backup=len(what.only),
-        tracks=[_track(info, segments, what) for info, segments in what.tracks],
         clock_offsets=what.clock_offsets,
+    ).model_dump_json(by_alias=True, exclude={"tracks"}, exclude_none=True)
+    tracks = b",".join(
+        _track(info, segments, what).model_dump_json(by_alias=True, exclude_none=True).encode()
+        for info, segments in what.tracks
     )
+    return b'%b,"tracks":[%b]}' % (head.removesuffix("}").encode(), tracks)
 
 
 def _track(info: TrackRecord, segments: tuple[Segment, ...], what: Snapshot) -> ManifestTrack:
@@ -79,8 +86,8 @@ def _track(info: TrackRecord, segments: tuple[Segment, ...], what: Snapshot) -> 
                 file=segment.name,
                 start=segment.start_ms,
                 duration=segment.duration,
-                bytes=kept.bytes,
-                sha256=kept.sha256,
+                bytes=kept.size,
+                sha256=kept.sha256.hex(),
                 discontinuity=segment.discontinuity,
                 store="backup" if segment.name in what.only else "bucket",
             )

@@ -54,7 +54,7 @@ class Puts:
         )
 
     def _manifest(self, lane: Lane, what: Snapshot) -> Listed:
-        text = manifest(what, self.task, self.clock()).model_dump_json(by_alias=True, exclude_none=True).encode()
+        text = manifest(what, self.task, self.clock())
         lane.store.put_playlist(manifest_name(self.task.index), text)
         return Listed(
             ts=self.clock(), changes=what.changes, bytes=len(text), complete=what.complete, backup=lane.backup

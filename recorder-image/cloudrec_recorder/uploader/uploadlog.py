@@ -22,14 +22,17 @@ logger = logging.getLogger(__name__)
 
 UPLOADS = "uploads.jsonl"
 
+Sha256 = Annotated[str, Field(pattern=r"^([0-9a-f]{2})+$")]
+"""In hex."""
+
 
 class Uploaded(Record):
-    """A segment is in the bucket, whole: `bytes` and `sha256` (hex) of what was sent."""
+    """A segment is in the bucket, whole: `bytes` and `sha256` of what was sent."""
 
     type: Literal["uploaded"] = "uploaded"
     file: str
     bytes: int
-    sha256: str
+    sha256: Sha256
 
 
 class BackedUp(Record):
@@ -38,7 +41,7 @@ class BackedUp(Record):
     type: Literal["backedUp"] = "backedUp"
     file: str
     bytes: int
-    sha256: str
+    sha256: Sha256
 
 
 class BackupOnly(Record):

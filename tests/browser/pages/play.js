@@ -2,6 +2,7 @@
 
 const COLUMNS = 20; // of the code's strip
 const STRIP = { width: 320, height: 32 };
+const STEADY_FRAMES = 12;
 const MOST_KEPT = 10_000;
 
 const video = document.querySelector("video");
@@ -95,8 +96,15 @@ window.player = {
     const deadline = performance.now() + 5000;
     const there = () => pictures.length > before && Math.abs(pictures.at(-1).media - position) <= 0.25;
     while (!there() && performance.now() < deadline) await frame();
-    await frame(); // what is drawn is then the picture that was told of
-    return { ...pictures.at(-1), ...look() };
+    // what is drawn may be older than what was told of: it is right when it stays as it is
+    let seen = look();
+    for (let same = 0; same < STEADY_FRAMES && performance.now() < deadline; ) {
+      await frame();
+      const next = look();
+      same = next.strip === seen.strip ? same + 1 : 0;
+      seen = next;
+    }
+    return { ...pictures.at(-1), ...seen };
   },
   state: () => ({
     position: video.currentTime,

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.events import EventType
+from cloudrec_contract.manifest import parse_manifest
 from cloudrec_contract.playlist import parse
 from cloudrec_contract.resources import ReportState
 from cloudrec_contract.spool import (
@@ -369,7 +370,7 @@ def test_what_stays_in_the_backup_is_a_gap_in_the_bucket_and_counted() -> None:
     assert state.finished
     report = state.report(0)
     assert (report.uploaded, report.missing, report.backup) == (True, 0, 1)
-    listed = manifest(snapshot(state), TASK, 10)
+    listed = parse_manifest(manifest(snapshot(state), TASK, 10))
     assert [(s.file, s.store) for s in listed.tracks[0].segments] == [
         ("1.ts", "bucket"),
         ("2.ts", "backup"),
@@ -392,7 +393,7 @@ def test_the_manifest_tells_gaps_and_why() -> None:
         EndRecord(ts=9, failed=True, reason="RecorderDied"),
     ]
     own = [uploaded("1.ts"), GivenUp(ts=3, file="2.ts", message="SpoolFull"), uploaded("3.ts")]
-    listed = manifest(snapshot(fold(journal, [started(), *own])), TASK, 77)
+    listed = parse_manifest(manifest(snapshot(fold(journal, [started(), *own])), TASK, 77))
     assert (listed.complete, listed.failed, listed.reason, listed.missing) == (False, True, "RecorderDied", 1)
     assert (listed.task_id, listed.attempt, listed.epoch, listed.updated) == ("7b1c", 0, TASK.epoch, 77)
     assert listed.clock_offsets == {"alice": 12.5}
