@@ -6,10 +6,11 @@ import argparse
 import sys
 from typing import Final
 
-from benchmarks import capture, segments
+from benchmarks import capture, gateway, segments
 
 BENCHMARKS: Final = {
     "capture": (capture.main, capture.__doc__ or ""),
+    "gateway": (gateway.main, gateway.__doc__ or ""),
     "segments": (segments.main, segments.__doc__ or ""),
 }
 

@@ -16,6 +16,8 @@ class Reason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_INVALID = "SecretInvalid"
     INVALID_SPEC = "InvalidSpec"
+    TOO_MANY_TASKS = "TooManyTasks"
+    USER_SIG_EXPIRES = "UserSigExpires"
 
     # RecorderReady, seen by the operator on the Pod
     POD_STARTING = "PodStarting"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from cloudrec_contract.model import Lenient, Model
 
@@ -18,6 +18,11 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 RECORDINGS = "cloudrecordings"
 APPS = "recordingapps"
+
+MADE_BY_LABEL = "cloudrec.dev/made-by"
+GATEWAY = "gateway"
+"""The label's value on recordings that the gateway made: a client waits for the answer, so one that is too many fails
+at once instead of waiting for its turn."""
 
 
 def cel(*rules: tuple[str, str]) -> dict[str, Any]:
@@ -131,12 +136,44 @@ class AppStorage(Model):
     backup: BackupBucket | None = Field(None, description="for recordings that name no backup of their own")
 
 
+class AppApi(Model):
+    """Who may call the gateway for this app. In the Secret each key is a SecretId and its value the SecretKey."""
+
+    credentials_secret_ref: SecretRef
+    allow_unsigned_payload: bool = Field(
+        False, description="let in calls whose signature leaves the body out (X-TC-Content-SHA256: UNSIGNED-PAYLOAD)"
+    )
+
+
+class AppLimits(Model):
+    """How much this app may do at a time."""
+
+    max_concurrent_tasks: int = Field(
+        100, ge=1, le=100000, description="recordings from their acceptance until the recorder has left the room"
+    )
+    requests_per_second: int = Field(
+        20, ge=1, le=100000, description="calls of the gateway, over all of its ready replicas"
+    )
+
+
+class UserSigCheck(Model):
+    """Verify the UserSig of the robot of every recording made by the gateway. The Secret holds `key`."""
+
+    key_secret_ref: SecretRef
+    private_map_key: bool = Field(
+        False, description="PrivateMapKey has to be there, too, and to let the robot enter the room and receive media"
+    )
+
+
 class RecordingAppSpec(Model):
     """What TRTC calls an application: an id and the rooms that belong to it."""
 
     sdk_app_id: int = Field(ge=1, le=4294967295, description="TRTC's SdkAppId; part of every file name")
     room: RoomServer
     storage: AppStorage = AppStorage()
+    api: AppApi | None = Field(None, description="without it the gateway knows nothing of the app")
+    limits: AppLimits = AppLimits()
+    user_sig: UserSigCheck | None = Field(None, description="without it every UserSig is taken")
 
     model_config = ConfigDict(
         json_schema_extra=cel(("self.sdkAppId == oldSelf.sdkAppId", "sdkAppId cannot be changed"))
@@ -172,6 +209,9 @@ class Robot(Model):
     """The hidden participant that records. It joins as `<userId>~<attempt>`."""
 
     user_id: str = Field("cloudrec", min_length=1, max_length=32, pattern=r"^[A-Za-z0-9_.@-]+$")
+    user_sig_expires_at: AwareDatetime | None = Field(
+        None, description="when the UserSig ends that the gateway verified; too early is a warning"
+    )
 
 
 UserId = Annotated[str, Field(min_length=1, max_length=128)]
@@ -275,13 +315,16 @@ class CloudRecordingSpec(Model):
     streams: Streams = Streams()
     output: Output = Output()
     storage: Storage
+    api_expires_at: AwareDatetime | None = Field(
+        None, description="when the gateway stops knowing this task; the recording itself goes on"
+    )
     ttl_seconds_after_finished: int | None = Field(
         None, ge=0, le=315360000, description="delete the resource (never the files) so long after its end"
     )
 
     model_config = ConfigDict(
         json_schema_extra=cel(
-            *frozen("appRef", "room", "robot", "mode", "maxIdleSeconds", "output", "storage"),
+            *frozen("appRef", "room", "robot", "mode", "maxIdleSeconds", "output", "storage", "apiExpiresAt"),
             (
                 "oldSelf.desiredState != 'Stopped' || self.desiredState == 'Stopped'",
                 "a stopped recording cannot be started again: make a new one",
@@ -412,6 +455,9 @@ class CloudRecordingStatus(Lenient):
     )
     observed_generation: int | None = None
     task_id: str | None = None
+    replaced_by: str | None = Field(
+        None, description="task id of a later recording of the same app, room and robot: this one ends for it"
+    )
     epoch: int | None = Field(None, description="time zero of all attempts, ms since the Unix epoch")
     attempt: int | None = Field(None, description="index of the newest attempt")
     files: int | None = Field(None, description="number of playlists")

@@ -27,7 +27,8 @@ class LiveKitRoomTask(Lenient):
 
 
 class Task(Lenient):
-    """What a recorder needs to know, but its room token. `desiredState`, `superseded`, `streams.subscribe` change."""
+    """What a recorder needs to know, but its room token. `desiredState`, `superseded`, `replaced` and
+    `streams.subscribe` change."""
 
     task_id: str
     sdk_app_id: int
@@ -39,6 +40,7 @@ class Task(Lenient):
     mode: Mode = Mode.SINGLE
     desired_state: DesiredState = DesiredState.RUNNING
     superseded: bool = Field(False, description="a later attempt is in the room: leave it to that one")
+    replaced: bool = Field(False, description="stopped because another task of the same app, room and robot began")
     max_idle_seconds: int = 30
     streams: Streams = Streams()
     merge_audio_video: bool = Field(False, description="one playlist with both for each (user, media)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from importlib import import_module, metadata
@@ -16,7 +17,7 @@ from rich.table import Table
 from .errors import StackError
 from .home import DEFAULT_NAME, invocation
 from .state import PARTS
-from .status import StackStatus
+from .status import StackStatus, environment
 
 EPILOG_UP = """
 \b
@@ -77,7 +78,7 @@ def main() -> None:
 
     \b
     cloudrec demo              one whole recording, made from nothing, and gone again
-    cloudrec up                a stack to play with: Kubernetes, LiveKit, a bucket, the operator
+    cloudrec up                a stack to play with: Kubernetes, LiveKit, a bucket, the operator, the TRTC API
     cloudrec publish           two people in a room
     cloudrec kubectl apply -f examples/recording.yaml
     cloudrec kubectl get crec  watch it being recorded
@@ -126,13 +127,17 @@ def down(name: str) -> None:
 @main.command()
 @_name_option
 @click.option("--json", "as_json", is_flag=True, help="Every address, credential and path, for scripts.")
-def status(name: str, as_json: bool) -> None:
+@click.option("--env", "as_env", is_flag=True, help='The variables of examples/sdk_python.py: eval "$(… --env)".')
+def status(name: str, as_json: bool, as_env: bool) -> None:
     """What runs, where it is and how to use it. Exit code 1 when there is no stack or a part of it is dead."""
     from .stack import Stack
 
     found = Stack(name).status()
     if as_json:
         click.echo(found.model_dump_json(indent=2, by_alias=True))
+    elif as_env:
+        for variable, value in environment(found).items():
+            click.echo(f"export {variable}={shlex.quote(value)}")
     else:
         _show(found)
     if not found.running:
@@ -168,6 +173,10 @@ def _show(found: StackStatus) -> None:
         table.add_row("livekit", f"{livekit.url}  key {livekit.api_key}")
     if bucket := found.bucket:
         table.add_row("bucket", f"{bucket.endpoint}/{bucket.bucket}")
+    if gateway := found.gateway:
+        table.add_row("trtc api", f"http://{gateway.endpoint}  SdkAppId {gateway.sdk_app_id}")
+        table.add_row("", f"SecretId {gateway.secret_id}")
+        table.add_row("", f"SecretKey {gateway.secret_key}")
     table.add_row("logs", str(found.logs))
     console.print(table, highlight=False, soft_wrap=True)
     if found.kubernetes and found.livekit and not dead:

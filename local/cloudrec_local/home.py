@@ -153,9 +153,10 @@ def crds() -> list[Path]:
     return _manifests(contract / "crds", contract.parent.parent / "crds")
 
 
-def operator_manifests() -> list[Path]:
-    """What the operator needs in a cluster: its RBAC and the admission policies."""
-    return _manifests(Path(str(files("cloudrec_operator"))) / "manifests")
+def manifests() -> list[Path]:
+    """What operator and gateway need in a cluster: RBAC, admission policies, and what runs."""
+    packages = ("cloudrec_operator", "cloudrec_gateway")  # the first has the namespace
+    return [path for name in packages for path in _manifests(Path(str(files(name))) / "manifests")]
 
 
 def _manifests(*folders: Path) -> list[Path]:

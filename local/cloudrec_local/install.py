@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from .errors import StackError
-from .home import Home, crds, operator_manifests
+from .home import Home, crds, manifests
 from .kubeapi import MERGE, UNREACHABLE, ApiError, KubeApi, Object
-from .state import LOOPBACK, StackState
+from .state import LOOPBACK, SDK_APP_ID, Part, StackState
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CORSConfigurationTypeDef
 
 DEADLINE = 60.0
+RUNNING = ("Deployment", "Service")
+"""Kinds of what runs, to be applied when all that it needs is there."""
 TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 CORS: CORSConfigurationTypeDef = {
     "CORSRules": [
@@ -88,6 +90,9 @@ def values(state: StackState) -> dict[str, str]:
         "s3_bucket": state.bucket,
         "s3_access_key": state.s3_access_key,
         "s3_secret_key": state.s3_secret_key.get_secret_value(),
+        "gateway_secret_id": state.gateway_secret_id,
+        "gateway_secret_key": state.gateway_secret_key.get_secret_value(),
+        "sdk_app_id": str(SDK_APP_ID),
     }
 
 
@@ -111,6 +116,25 @@ def on_loopback(deployment: Object, port: int) -> Object:
         container["env"] = others + [{"name": name, **source} for name, source in here.items()]
         for entry in container.get("ports", []):
             if entry["name"] == "health":
+                entry["containerPort"] = port
+    return adapted
+
+
+def on_this_host(deployment: Object, port: int) -> Object:
+    """The gateway's Deployment for this machine: one replica, at an address that stays.
+
+    Addresses of Pods are loopback's here, which no EndpointSlice takes, so there is no Service to count replicas by.
+    """
+    adapted = copy.deepcopy(deployment)
+    adapted["spec"].update(replicas=1, strategy={"type": "Recreate"})
+    pod = adapted["spec"]["template"]["spec"]
+    pod["hostNetwork"] = True
+    for container in pod["containers"]:
+        here = {"CLOUDREC_PORT": str(port), "CLOUDREC_SERVICE": "", "CLOUDREC_DRAIN_SECONDS": "0"}
+        others = [entry for entry in container.get("env", []) if entry["name"] not in here]
+        container["env"] = others + [{"name": name, "value": value} for name, value in here.items()]
+        for entry in container.get("ports", []):
+            if entry["name"] == "http":
                 entry["containerPort"] = port
     return adapted
 
@@ -152,9 +176,8 @@ async def _cluster(state: StackState, home: Home, report: Callable[[str], None])
         # The controller makes these a few seconds later; Pods of the first seconds need not wait for it.
         await _apply(api, _own("namespaces.yaml", {}))
         await _apply(api, definitions)
-        manifests = [d for path in operator_manifests() for d in documents(path.read_text())]
-        deployments = [d for d in manifests if d["kind"] == "Deployment"]
-        await _apply(api, [d for d in manifests if d["kind"] != "Deployment"])
+        services = [d for path in manifests() for d in documents(path.read_text())]
+        await _apply(api, [d for d in services if d["kind"] not in RUNNING])
         for definition in definitions:
             await _until(api, definition, _established, "was not established")
         report("resources and access rules are installed")
@@ -164,13 +187,14 @@ async def _cluster(state: StackState, home: Home, report: Callable[[str], None])
         if "operator" not in state.parts:
             return
         await _apply(api, sample(state))
-        for deployment in deployments:
-            resource = deployment
-            if state.address == LOOPBACK:
-                resource = on_loopback(deployment, state.ports["operator-health"])
-            await _apply(api, [resource])
-            await _until(api, resource, _available, "did not become available")
-        report("the operator is ready")
+        running = [d for d in services if d["kind"] in RUNNING and _part(d) in state.parts]
+        if state.address == LOOPBACK:
+            running = [here for d in running if (here := _here(d, state)) is not None]
+        await _apply(api, running)
+        for resource in running:
+            if resource["kind"] == "Deployment":
+                await _until(api, resource, _available, "did not become available")
+                report(f"the {_part(resource)} is ready")
 
 
 async def _apply(api: KubeApi, resources: Iterable[Object]) -> None:
@@ -218,6 +242,20 @@ async def _until(api: KubeApi, resource: Object, holds: Callable[[Object], bool]
 def _condition(resource: Object, kind: str) -> bool:
     conditions = resource.get("status", {}).get("conditions", [])
     return any(c["type"] == kind and c["status"] == "True" for c in conditions)
+
+
+def _part(resource: Object) -> Part:
+    part: Part = resource["metadata"]["labels"]["app.kubernetes.io/component"]
+    return part
+
+
+def _here(resource: Object, state: StackState) -> Object | None:
+    """As it is to be on this machine; None when it cannot be."""
+    if resource["kind"] != "Deployment":
+        return None
+    if _part(resource) == "gateway":
+        return on_this_host(resource, state.ports["gateway"])
+    return on_loopback(resource, state.ports["operator-health"])
 
 
 def _established(resource: Object) -> bool:

@@ -36,7 +36,7 @@ def _silent(_: str) -> None:
 class Stack:
     """The stack called `name` in `home` (default: by name under the user's state folder).
 
-    `components` chooses parts (`api`, `node`, `livekit`, `bucket`, `operator`; each brings what it needs).
+    `components` chooses parts (`api`, `node`, `livekit`, `bucket`, `operator`, `gateway`; each brings what it needs).
     `images` adds image references for the node agent. `address` is where the servers of a new stack listen.
     """
 

@@ -14,19 +14,27 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer
 from .errors import StackError
 from .pki import write_private
 
-Part = Literal["api", "node", "livekit", "bucket", "operator"]
-PARTS: tuple[Part, ...] = ("api", "livekit", "bucket", "node", "operator")
-NEEDS: dict[Part, tuple[Part, ...]] = {"node": ("api",), "operator": ("api", "node", "livekit", "bucket")}
+Part = Literal["api", "node", "livekit", "bucket", "operator", "gateway"]
+PARTS: tuple[Part, ...] = ("api", "livekit", "bucket", "node", "operator", "gateway")
+_OPERATOR: tuple[Part, ...] = ("api", "node", "livekit", "bucket")
+NEEDS: dict[Part, tuple[Part, ...]] = {
+    "node": ("api",),
+    "operator": _OPERATOR,
+    "gateway": (*_OPERATOR, "operator"),
+}
 PORTS: dict[Part, tuple[str, ...]] = {
     "api": ("etcd", "etcd-peer", "api"),
     "node": ("kubelet",),
     "livekit": ("livekit", "livekit-tcp", "livekit-udp"),
     "bucket": ("s3", "weed-master", "weed-volume", "weed-filer"),
     "operator": ("operator-health",),
+    "gateway": ("gateway",),
 }
 # weed derives gRPC ports from these by adding 10000 unless told otherwise: each has one of its own here
 PORTS["bucket"] += tuple(f"{name}-grpc" for name in PORTS["bucket"])
 BUCKET = "recordings"
+SDK_APP_ID = 1400000001
+"""Of the first application."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -47,8 +55,10 @@ class StackState(BaseModel):
     s3_access_key: str
     s3_secret_key: SecretStr
     bucket: str = BUCKET
+    gateway_secret_id: str
+    gateway_secret_key: SecretStr
 
-    @field_serializer("livekit_secret", "s3_secret_key", when_used="json")
+    @field_serializer("livekit_secret", "s3_secret_key", "gateway_secret_key", when_used="json")
     def _reveal(self, value: SecretStr) -> str:
         return value.get_secret_value()
 
@@ -63,6 +73,11 @@ class StackState(BaseModel):
     @property
     def s3_url(self) -> str:
         return f"http://{self.address}:{self.ports['s3']}"
+
+    @property
+    def gateway_endpoint(self) -> str:
+        """As Tencent Cloud's SDKs want it: without a scheme."""
+        return f"{self.address}:{self.ports['gateway']}"
 
     def save(self, path: Path) -> None:
         write_private(path, self.model_dump_json(indent=2).encode())
@@ -142,6 +157,8 @@ def new_state(
         livekit_secret=SecretStr(secrets.token_urlsafe(32)),
         s3_access_key="AK" + secrets.token_hex(8).upper(),
         s3_secret_key=SecretStr(secrets.token_urlsafe(30)),
+        gateway_secret_id="AKID" + secrets.token_hex(16),
+        gateway_secret_key=SecretStr(secrets.token_hex(16)),
     )
 
 

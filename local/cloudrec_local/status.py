@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from .home import Home, tool
-from .state import StackState
+from .state import LOOPBACK, SDK_APP_ID, StackState
 
 
 class _Shape(BaseModel):
@@ -52,6 +52,15 @@ class BucketStatus(_Shape):
     secret_key: str
 
 
+class GatewayStatus(_Shape):
+    """How to call the TRTC recording API with Tencent Cloud's SDKs: over plain HTTP."""
+
+    endpoint: str
+    secret_id: str
+    secret_key: str
+    sdk_app_id: int
+
+
 class StackStatus(_Shape):
     """Everything that a client of the stack needs. Holds credentials: they are worth nothing outside this machine."""
 
@@ -64,6 +73,23 @@ class StackStatus(_Shape):
     kubernetes: KubernetesStatus | None = None
     livekit: LiveKitStatus | None = None
     bucket: BucketStatus | None = None
+    gateway: GatewayStatus | None = None
+
+
+def environment(status: StackStatus) -> dict[str, str]:
+    """The variables by which `examples/sdk_python.py` finds the gateway and the bucket."""
+    found: dict[str, str] = {}
+    if gateway := status.gateway:
+        found["CLOUDREC_ENDPOINT"] = gateway.endpoint
+        found["CLOUDREC_SECRET_ID"] = gateway.secret_id
+        found["CLOUDREC_SECRET_KEY"] = gateway.secret_key
+        found["CLOUDREC_SDK_APP_ID"] = str(gateway.sdk_app_id)
+    if bucket := status.bucket:
+        found["CLOUDREC_REGION"] = bucket.region
+        found["CLOUDREC_BUCKET"] = bucket.bucket
+        found["CLOUDREC_ACCESS_KEY"] = bucket.access_key
+        found["CLOUDREC_ACCESS_SECRET"] = bucket.secret_key
+    return found
 
 
 def describe(state: StackState, home: Home, components: Mapping[str, ComponentStatus]) -> StackStatus:
@@ -96,5 +122,13 @@ def describe(state: StackState, home: Home, components: Mapping[str, ComponentSt
             secret_key=state.s3_secret_key.get_secret_value(),
         )
         if "bucket" in state.parts
+        else None,
+        gateway=GatewayStatus(
+            endpoint=state.gateway_endpoint,
+            secret_id=state.gateway_secret_id,
+            secret_key=state.gateway_secret_key.get_secret_value(),
+            sdk_app_id=SDK_APP_ID,
+        )
+        if "gateway" in state.parts and state.address == LOOPBACK
         else None,
     )

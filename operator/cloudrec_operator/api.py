@@ -33,6 +33,7 @@ CLOUDREC = f"/apis/{GROUP}/{VERSION}"
 
 REQUEST_SECONDS = 10.0
 _ERROR_TEXT = 1000
+_PAGE = 500
 
 
 class Requests(Protocol):
@@ -129,6 +130,17 @@ class Api:
 
     async def recording(self, namespace: str, name: str) -> Object:
         return await self._requests.request("GET", _recording(namespace, name))
+
+    async def recordings(self, namespace: str) -> list[Object]:
+        """All of a namespace, as they are now."""
+        found: list[Object] = []
+        query = {"limit": str(_PAGE)}
+        while True:
+            page = await self._requests.request("GET", _path(CLOUDREC, namespace, RECORDINGS), query=query)
+            found += page["items"]
+            if not (rest := page["metadata"].get("continue")):
+                return found
+            query = {"limit": str(_PAGE), "continue": rest}
 
     async def app(self, namespace: str, name: str) -> Object:
         return await self._requests.request("GET", _path(CLOUDREC, namespace, APPS, name))

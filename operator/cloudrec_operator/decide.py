@@ -27,6 +27,7 @@ from cloudrec_operator.policy import (
     phases,
     podwork,
     renewal,
+    rivals,
     succession,
     telling,
     waiting,
@@ -66,7 +67,7 @@ def _before_acceptance(seen: Observed, settings: Settings) -> Plan:
     if recording.must_stop:
         stopped = Fact(ConditionType.RECORDING, "False", Reason.STOPPED, "stopped before it was accepted")
         return Plan(status=outcome.ended(seen, recording.status, False, (stopped,)))
-    verdict = acceptance.examine(seen)
+    verdict = acceptance.admit(seen)
     accepted = Fact(ConditionType.ACCEPTED, "True" if verdict.accepted else "False", verdict.reason, verdict.message)
     if verdict.final:
         return Plan(status=outcome.ended(seen, recording.status, True, (accepted,)))
@@ -131,10 +132,12 @@ def _in_progress(seen: Observed, settings: Settings) -> Plan:
         return finish.go_on(seen, views, finishers, settings)
     course = _Course.of(seen, settings)
     if not views[-1].attempt.reason:
+        if seen.rival is not None and views[-1].report.leave_code is None and not recording.must_stop:
+            return Plan(status=recording.status.model_copy(update={"replaced_by": seen.rival}))
         end = attempts.ending(views[-1], seen.recording.must_stop) or _late(seen, views, course, settings)
         if end is None:
             return _going_on(seen, views, course, settings)
-        views = [*views[:-1], attempts.ended(views[-1], end, seen.now)]
+        views = [*views[:-1], attempts.ended(views[-1], rivals.ending(end, recording), seen.now)]
         next_ = succession.successor(recording, [view.attempt for view in views], end, seen.recording.must_stop)
         if next_ is not None:
             return _succeeded(seen, views, next_, end)
@@ -219,7 +222,7 @@ def _winding_up(seen: Observed, views: Sequence[View], course: _Course, settings
             return finish.begin(seen, views)
         end = telling.end(views)
         closing = facts.closing(
-            views, status.operator_events, end.failed, recording.must_stop, end.whole, times.to_ms(now)
+            views, status.operator_events, end.failed, facts.stopped(recording), end.whole, times.to_ms(now)
         )
         ended = outcome.ended(seen, status, end.failed, end.facts)
         return Plan(status=ended.model_copy(update={"operator_events": closing}))

@@ -22,7 +22,7 @@ def begin(seen: Observed, views: Sequence[View]) -> Plan:
     recording, now = seen.recording, seen.now
     end = telling.end(views)
     known = recording.status
-    said = facts.closing(views, known.operator_events, end.failed, recording.must_stop, False, times.to_ms(now))
+    said = facts.closing(views, known.operator_events, end.failed, facts.stopped(recording), False, times.to_ms(now))
     first = View(finishing.attempt(recording, 0))
     status = outcome.with_views(known, [*views, first]).model_copy(update={"operator_events": said})
     return Plan(outcome.status(seen, status, Phase.FINALIZING, telling.finishing(views, [first], "")))

@@ -12,8 +12,9 @@ from cloudrec_contract.resources import Phase, SecretRef
 from cloudrec_operator.api import Api, Object
 from cloudrec_operator.errors import NotFound, Refused
 from cloudrec_operator.observed import App, Node, Observed, Pod, Recording, SecretData
-from cloudrec_operator.policy import acceptance, tokens
+from cloudrec_operator.policy import acceptance, rivals, tokens
 from cloudrec_operator.settings import Settings
+from cloudrec_operator.slots import Slots
 from cloudrec_operator.store import Key, Store
 from cloudrec_operator.watch import in_short
 
@@ -39,6 +40,7 @@ class Observer:
         """Of each room token, by its Secret, and when that was read."""
         self._gone: dict[str, set[str]] = {}
         """Uids of Pods that are no more, by the recording's: they need not be asked for again."""
+        self.slots = Slots(store.recordings, self._read_all)
         self.refusals: dict[str, str] = {}
         """Why the last Pod or Secret of a recording, by its uid, was refused."""
 
@@ -68,7 +70,7 @@ class Observer:
         """Raises the errors of `errors.py`."""
         seen = Observed(recording, self._now(), refused=self.refusals.get(recording.uid, ""))
         if not recording.accepted:
-            return await self._with_sources(seen) if self._needs_sources(seen) else seen
+            return await self._with_slot(await self._with_sources(seen)) if self._needs_sources(seen) else seen
         pods = await self._pods(recording)
         seen = replace(seen, pods=pods)
         if recording.terminal:
@@ -85,8 +87,31 @@ class Observer:
             nodes=await self._nodes(pods.values()),
             token_expires=expires,
             namespace_ends=pod is not None and pod.leaving and await self._namespace_ends(recording),
+            rival=self._rival(recording),
         )
         return await self._with_sources(seen) if self._needs_sources(seen) else seen
+
+    # --- other recordings -------------------------------------------------------------------------------------------
+
+    async def _read_all(self, namespace: str) -> None:
+        for read in await self._api.recordings(namespace):
+            self._store.recordings.put(read)
+
+    async def _with_slot(self, seen: Observed) -> Observed:
+        """The last look before acceptance: nothing is waited for between it and the decision."""
+        recording = seen.recording
+        if recording.spec is None or seen.app is None or seen.app.spec is None:
+            return seen
+        await self.slots.know(recording.namespace)
+        limit = seen.app.spec.limits.max_concurrent_tasks
+        app = Key(recording.namespace, recording.spec.app_ref.name)
+        return replace(seen, room_for_one=self.slots.take(Key(recording.namespace, recording.name), app, limit))
+
+    def _rival(self, recording: Recording) -> str | None:
+        own = self._store.recordings.get(Key(recording.namespace, recording.name))
+        if own is None or recording.must_stop or recording.finisher is not None:
+            return None
+        return rivals.later(own, self._store.recordings)
 
     # --- Pods and nodes ---------------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.resources import (
+    GATEWAY,
+    MADE_BY_LABEL,
     Attempt,
     CloudRecordingSpec,
     CloudRecordingStatus,
@@ -44,6 +46,8 @@ class Recording:
     spec: CloudRecordingSpec | None
     spec_error: str
     status: CloudRecordingStatus
+    by_gateway: bool = False
+    created: datetime = times.EPOCH
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Recording:
@@ -67,6 +71,8 @@ class Recording:
             spec=spec,
             spec_error=error,
             status=CloudRecordingStatus.model_validate(raw.get("status") or {}),
+            created=times.parse(meta["creationTimestamp"]) if "creationTimestamp" in meta else times.EPOCH,
+            by_gateway=(meta.get("labels") or {}).get(MADE_BY_LABEL) == GATEWAY,
         )
 
     @property
@@ -95,8 +101,10 @@ class Recording:
 
     @property
     def must_stop(self) -> bool:
-        return self.deleted_at is not None or (
-            self.spec is not None and self.spec.desired_state is DesiredState.STOPPED
+        return (
+            self.deleted_at is not None
+            or self.status.replaced_by is not None
+            or (self.spec is not None and self.spec.desired_state is DesiredState.STOPPED)
         )
 
 
@@ -233,7 +241,8 @@ class Observed:
 
     `pods` are the Pods of the attempts' names, whoever owns them, and `nodes` those that they run on. `backup_secret`
     is None when no backup store is named, too. `refused` is why the creation of a Pod was refused last.
-    `namespace_ends`: the namespace is being deleted, and Pods with it.
+    `namespace_ends`: the namespace is being deleted, and Pods with it. `room_for_one`: the app may have one more task.
+    `rival`: task id of a later recording of the same app, room and robot.
     """
 
     recording: Recording
@@ -247,6 +256,8 @@ class Observed:
     token_expires: datetime | None = None
     refused: str = ""
     namespace_ends: bool = False
+    room_for_one: bool = True
+    rival: str | None = None
 
 
 def explain(invalid: ValidationError) -> str:

@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import assert_never
 
-from cloudrec_operator import observe
+from cloudrec_operator import observe, slots
 from cloudrec_operator import plan as plans
 from cloudrec_operator import status as statuses
 from cloudrec_operator.api import CORE, POLICY, RBAC, Api, Object
@@ -22,7 +23,7 @@ from cloudrec_operator.errors import ApiError, Conflict, NotFound, NotLeader, Re
 from cloudrec_operator.observe import Observer
 from cloudrec_operator.observed import FINALIZER, Observed, Recording
 from cloudrec_operator.plan import Plan
-from cloudrec_operator.policy import access, disruption, tokens, transitions
+from cloudrec_operator.policy import access, disruption, rivals, tokens, transitions
 from cloudrec_operator.settings import Settings
 from cloudrec_operator.store import Key, Store
 from cloudrec_operator.workqueue import WorkQueue
@@ -34,6 +35,13 @@ RECONCILE_SECONDS = 60.0
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _accepts(plan: Plan) -> bool:
+    """Whether a recording that is not accepted will be, by this plan or the next."""
+    if plan.status is not None:
+        return plan.status.task_id is not None
+    return plans.Hold(True) in plan.actions
 
 
 class Reconciler:
@@ -82,18 +90,49 @@ class Reconciler:
         raw = await self._observer.recording(key)
         if raw is None:
             self._queue.settle(key)
+            self._observer.slots.settle(key)
             return
         recording = Recording.parse(raw)
         seen = await self._observer.around(recording)
         plan = decide(seen, self._settings)
+        if plan == Plan(actions=(plans.Hold(True),)):
+            held = await self._hold(key, raw, recording, True)
+            if held is None:
+                self._observer.slots.settle(key)
+                return
+            raw, recording = held, Recording.parse(held)
+            seen = replace(seen, recording=recording)
+            plan = decide(seen, self._settings)
+        if recording.accepted or not _accepts(plan):
+            self._observer.slots.settle(key)
         if plan.status is not None and statuses.differs(recording.status, plan.status):
-            raw = await self._api.apply_status(statuses.body(recording, plan.status))
+            before, raw = raw, await self._api.apply_status(statuses.body(recording, plan.status))
             self._store.recordings.put(raw)
+            if raw["status"].get("taskId"):
+                self._observer.slots.settle(key)
+            self._wake_others(before, raw)
             await self._tell(seen, plan)
             self._queue.add(key)
+            if not recording.accepted and plan.status.task_id is not None:
+                # Its Pod is the next pass's: others wait to be accepted.
+                plan = replace(plan, actions=())
         for action in plan.actions:
             await self._act(key, raw, recording, action)
         self._requeue(key, plan, recording)
+
+    def lead_anew(self) -> None:
+        """This replica leads again, or for the first time."""
+        self._observer.slots.forget()
+
+    def _wake_others(self, before: Object, after: Object) -> None:
+        """Those of the same robot when this one was accepted; those that wait for a slot when it gave back its own."""
+        began = slots.holds(after) and not slots.holds(before)
+        ended = slots.holds(before) and not slots.holds(after)
+        for other in self._store.recordings if began or ended else ():
+            rival = began and slots.holds(other) and rivals.same(after, other)
+            waiter = ended and slots.waits(other) and slots.app_of(other) == slots.app_of(after)
+            if rival or waiter:
+                self._queue.add(slots.key_of(other))
 
     def _requeue(self, key: Key, plan: Plan, recording: Recording) -> None:
         if plan.retry:
@@ -147,17 +186,22 @@ class Reconciler:
             case _:
                 assert_never(action)
 
-    async def _hold(self, key: Key, raw: Object, recording: Recording, held: bool) -> None:
+    async def _hold(self, key: Key, raw: Object, recording: Recording, held: bool) -> Object | None:
+        """The recording as it is then; None when it is gone."""
         others = [name for name in raw["metadata"].get("finalizers", ()) if name != FINALIZER]
         try:
             changed = await self._api.set_finalizers(raw, [*others, FINALIZER] if held else others)
         except NotFound:
             self._store.recordings.drop(key)
-            return
+            return None
         if not held:
             self._observer.forget(recording)
-        self._store.recordings.put(changed)
+        if recording.deleted_at is not None and not changed["metadata"].get("finalizers"):
+            self._store.recordings.drop(key, recording.uid)  # this was all that kept it
+        else:
+            self._store.recordings.put(changed)
         self._queue.add(key)
+        return changed
 
     async def _ensure_access(self, namespace: str) -> None:
         with suppress(Conflict):

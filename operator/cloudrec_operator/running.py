@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from cloudrec_contract.resources import APPS, RECORDINGS
+from cloudrec_operator import slots
 from cloudrec_operator.api import CLOUDREC, Api, HttpRequests, LeaderRequests, Requests
 from cloudrec_operator.connection import Connection, connect
 from cloudrec_operator.errors import ApiError, OperatorError
@@ -53,7 +54,8 @@ class Feed:
         if not self.leading:
             return
         if plural == RECORDINGS:
-            self._queue.add(key)
+            # Somebody may be waiting for the decision; what is decided can wait a little.
+            self._queue.add(key, urgent=slots.waits(body))
         elif plural == APPS:
             for recording in self._store.recordings:
                 if _names(recording, key):
@@ -103,12 +105,17 @@ async def _run(settings: Settings, connection: Connection, requests: Requests, s
     store = Store()
     queue: WorkQueue[Key] = WorkQueue(most=settings.retry_seconds)
     feed = Feed(store, queue)
+
+    def gained() -> None:
+        reconciler.lead_anew()
+        feed.gained()
+
     elector = Elector(
         requests,
         settings.lease_namespace or connection.namespace,
         settings.who,
         settings.lease_seconds,
-        feed.gained,
+        gained,
         feed.lost,
     )
     reconciler = Reconciler(Api(LeaderRequests(requests, elector.leads)), store, queue, settings)

@@ -20,6 +20,7 @@ class WorkQueue(Generic[K]):
         self._first = first
         self._most = most
         self._ready: deque[K] = deque()
+        self._urgent: deque[K] = deque()
         self._dirty: set[K] = set()
         self._busy: set[K] = set()
         self._tries: dict[K, int] = {}
@@ -30,15 +31,15 @@ class WorkQueue(Generic[K]):
     def __len__(self) -> int:
         return len(self._dirty)
 
-    def add(self, key: K) -> None:
-        """Have `key` looked at soon; once more afterwards if it is being looked at now."""
+    def add(self, key: K, *, urgent: bool = False) -> None:
+        """Have `key` looked at soon, `urgent` ones first; once more afterwards if it is being looked at now."""
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._dirty:
             return
         self._dirty.add(key)
         if key not in self._busy:
-            self._push(key)
+            self._push(key, urgent)
 
     def add_after(self, key: K, seconds: float) -> None:
         """As `add`, `seconds` from now; the earliest of several counts."""
@@ -67,6 +68,7 @@ class WorkQueue(Generic[K]):
         self._timers.clear()
         self._tries.clear()
         self._ready.clear()
+        self._urgent.clear()
         self._dirty.clear()
 
     def close(self) -> None:
@@ -77,12 +79,12 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K | None:
         """The next key, this worker's until `done`; None once the queue is closed."""
-        while not self._ready and not self._closed:
+        while not (self._ready or self._urgent or self._closed):
             self._wake.clear()
             await self._wake.wait()
         if self._closed:
             return None
-        key = self._ready.popleft()
+        key = (self._urgent or self._ready).popleft()
         self._dirty.discard(key)
         self._busy.add(key)
         return key
@@ -92,8 +94,8 @@ class WorkQueue(Generic[K]):
         if key in self._dirty:
             self._push(key)
 
-    def _push(self, key: K) -> None:
-        self._ready.append(key)
+    def _push(self, key: K, urgent: bool = False) -> None:
+        (self._urgent if urgent else self._ready).append(key)
         self._wake.set()
 
     def _due(self, key: K) -> None:

@@ -68,6 +68,13 @@ def handed_over(message: str) -> Outcome:
 _SUPERSEDED: Final = handed_over("a later attempt is in the room")
 
 
+def _stopped(task: Task) -> Outcome:
+    if task.replaced:
+        message = "another task with the same app, room and robot began"
+        return Outcome(False, Reason.REPEATED_ENTRY, message, LeaveCode.REPEATED_ENTRY)
+    return Outcome(False, Reason.STOPPED, "stopped by the task", LeaveCode.NORMAL)
+
+
 class Ending:
     """Somebody wants the recording to end; the first one's outcome counts."""
 
@@ -331,8 +338,7 @@ class Recording:
     def _on_task(self, task: Task) -> None:
         self._task = task
         if task.desired_state is DesiredState.STOPPED:
-            stopped = Outcome(False, Reason.STOPPED, "stopped by the task", LeaveCode.NORMAL)
-            self._ending.want(_SUPERSEDED if task.superseded else stopped)
+            self._ending.want(_SUPERSEDED if task.superseded else _stopped(task))
             return
         if task.superseded and self._leave_at is None:
             self._leave_at = self._clock.now() + OVERLAP_SECONDS

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from cloudrec_local.kubeapi import APPLY, MERGE, STRATEGIC, KubeApi, Object
+from cloudrec_local.kubeapi import APPLY, MERGE, STRATEGIC, ApiError, KubeApi, Object
 from cloudrec_operator.running import operate
 from cloudrec_operator.settings import Settings
 
@@ -88,6 +88,17 @@ class World:
 
     async def create(self) -> None:
         await self.admin.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}, "test")
+        await eventually(self._served, "recordings served")
+
+    async def _served(self) -> bool:
+        """A CRD of a moment ago has no storage yet."""
+        try:
+            await self.admin.get(RECORDINGS.format(self.namespace))
+        except ApiError as error:
+            if error.code != 429:
+                raise
+            return False
+        return True
 
     async def remove(self) -> None:
         """Let go of what a test left (its operator is gone), and delete the namespace without waiting for its end."""

@@ -19,7 +19,7 @@ async def two_recordings(world: World) -> AsyncIterator[tuple[Object, Object]]:
     """Two recordings' Pods, with the operator gone again so that only the test writes."""
     async with world.operator():
         await world.apply(recording("mine"))
-        await world.apply(recording("other"))
+        await world.apply(recording("other", robot={"userId": "other"}))
         mine, other = await world.pod("mine"), await world.pod("other")
         for name in ("mine", "other"):
             await world.condition(name, "RecorderReady", "False", "Unschedulable")

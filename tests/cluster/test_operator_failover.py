@@ -202,7 +202,7 @@ async def test_what_happened_while_the_operator_was_away(world: World) -> None:
     names = ["died", "vanished", "deleted", "stopped"]
     async with world.operator():
         for name in names:
-            await world.apply(recording(name))
+            await world.apply(recording(name, robot={"userId": name}))
         pods = {name: await busy(world, name, 0) for name in names}
         for name in names:
             await world.phase(name, "Recording")

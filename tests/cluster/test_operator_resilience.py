@@ -103,7 +103,7 @@ async def test_two_operators_make_one_pod_each_recording(world: World) -> None:
     async with world.operator(identity="a"), world.operator(identity="b"):
         names = [f"lesson-{n}" for n in range(5)]
         for name in names:
-            await world.apply(recording(name))
+            await world.apply(recording(name, robot={"userId": name}))
         for name in names:
             await world.pod(name)
         await asyncio.gather(*(world.phase(name, "Starting") for name in names))
@@ -276,7 +276,7 @@ async def test_a_steady_recording_is_not_written(world: World) -> None:
             {"metadata": {"annotations": {"touched": "1"}}},
             content_type="application/merge-patch+json",
         )
-        await world.apply(recording("witness"))
+        await world.apply(recording("witness", robot={"userId": "witness"}))
         await world.pod("witness")
         after = await world.get("lesson")
         assert after is not None

@@ -17,7 +17,7 @@ def image_table(state: StackState) -> dict[str, Image]:
     """Image reference to surroundings: the project's own images are this Python environment's programs."""
     folders = (sysconfig.get_path("scripts"), str(Path(sys.executable).parent))
     ours = Image(path=tuple(dict.fromkeys(folders)), env={"PYTHONUNBUFFERED": "1"})
-    names = (f"cloudrec/{name}:{state.version}" for name in ("recorder", "operator"))
+    names = (f"cloudrec/{name}:{state.version}" for name in ("recorder", "operator", "gateway"))
     return {**dict.fromkeys(names, ours), **state.images}
 
 

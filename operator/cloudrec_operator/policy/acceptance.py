@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.naming import room_fault
 from cloudrec_contract.resources import BackupBucket, Bucket, CloudRecordingSpec, RecordingAppSpec
 from cloudrec_contract.storage import object_store
+from cloudrec_operator import times
 from cloudrec_operator.observed import Observed, SecretData
 
 APP_KEYS = ("apiKey", "apiSecret")
 BUCKET_KEYS = ("accessKey", "secretKey")
+CLIENT_SECONDS = 60.0
+"""A client of the gateway has had its answer long before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reason` is ACCEPTED, or what is in the way; `final` when it will stay in the way."""
+    """`reason` is ACCEPTED (or what is noteworthy), or what is in the way; `final` when it will stay there."""
 
     reason: Reason
     message: str
@@ -29,12 +33,31 @@ class Verdict:
 
     @property
     def accepted(self) -> bool:
-        return self.reason is Reason.ACCEPTED
+        return self.reason in (Reason.ACCEPTED, Reason.USER_SIG_EXPIRES)
 
 
 def backup_of(spec: CloudRecordingSpec, app: RecordingAppSpec) -> BackupBucket | None:
     """The backup store: the recording's own, else the app's."""
     return spec.storage.bucket.backup or app.storage.backup
+
+
+def admit(seen: Observed) -> Verdict:
+    """Whether it can begin, and its app may have one more task.
+
+    One that is too many waits for its turn. For the gateway's nobody waits: one that is too many has failed, and so has
+    one that was not accepted in time, whatever was in the way (its gateway may have died before it made the Secret).
+    """
+    recording = seen.recording
+    verdict = examine(seen)
+    if recording.by_gateway and seen.now >= recording.created + timedelta(seconds=CLIENT_SECONDS):
+        why = "" if verdict.accepted else f" ({verdict.reason}: {verdict.message})"
+        message = f"not accepted within {CLIENT_SECONDS:.0f} s: whoever asked for it waits no more{why}"
+        return Verdict(Reason.START_TIMEOUT, message, final=True)
+    if not verdict.accepted or seen.room_for_one or seen.app is None or seen.app.spec is None:
+        return verdict
+    limit = seen.app.spec.limits.max_concurrent_tasks
+    message = f"{limit} tasks of the app are running, and its limits.maxConcurrentTasks allows no more"
+    return Verdict(Reason.TOO_MANY_TASKS, message, final=recording.by_gateway)
 
 
 def examine(seen: Observed) -> Verdict:
@@ -53,8 +76,15 @@ def examine(seen: Observed) -> Verdict:
         return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name} is not valid: {seen.app.error}")
     if fault := room_fault(seen.app.spec.sdk_app_id, spec.room.id, spec.room.type):
         return Verdict(Reason.INVALID_SPEC, f"room.id {fault}", final=True)
-    fine = Verdict(Reason.ACCEPTED, f"RecordingApp {spec.app_ref.name} and all Secrets are there")
-    return examine_store(seen, spec, seen.app.spec) or examine_secrets(seen, seen.app.spec) or fine
+    return examine_store(seen, spec, seen.app.spec) or examine_secrets(seen, seen.app.spec) or _fine(seen, spec)
+
+
+def _fine(seen: Observed, spec: CloudRecordingSpec) -> Verdict:
+    expires = spec.robot.user_sig_expires_at
+    if expires is not None and expires < seen.now + timedelta(seconds=spec.max_idle_seconds):
+        message = f"the robot's UserSig ends at {times.render(expires)}, before the recording can (maxIdleSeconds)"
+        return Verdict(Reason.USER_SIG_EXPIRES, message)
+    return Verdict(Reason.ACCEPTED, f"RecordingApp {spec.app_ref.name} and all Secrets are there")
 
 
 def examine_secrets(seen: Observed, app: RecordingAppSpec) -> Verdict | None:

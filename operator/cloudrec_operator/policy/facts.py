@@ -13,6 +13,7 @@ from typing import Any
 from cloudrec_contract import events
 from cloudrec_contract.events import EventType, LeaveCode
 from cloudrec_contract.resources import Attempt, EventFact
+from cloudrec_operator.observed import Recording
 from cloudrec_operator.policy.attempts import View
 
 DONE, FAILED, RESTORED = 0, 1, 2
@@ -23,19 +24,26 @@ def failover(told: Sequence[EventFact], ts_ms: int) -> list[EventFact]:
     return _with(told, [(EventType.FAILOVER, events.args(EventType.FAILOVER, Status=DONE))], ts_ms)
 
 
+def stopped(recording: Recording) -> LeaveCode | None:
+    """With which LeaveCode the task was told to end; None when it was not."""
+    if recording.status.replaced_by is not None:
+        return LeaveCode.REPEATED_ENTRY
+    return LeaveCode.NORMAL if recording.must_stop else None
+
+
 def closing(
-    views: Sequence[View], told: Sequence[EventFact], failed: bool, stopped: bool, whole: bool, ts_ms: int
+    views: Sequence[View], told: Sequence[EventFact], failed: bool, why: LeaveCode | None, whole: bool, ts_ms: int
 ) -> list[EventFact]:
     """`told` and what is still missing at the end of a task.
 
-    `failed`: the task has; `stopped`: it was told to end; `whole`: all that was recorded is in the bucket.
+    `failed`: the task has; `why`: it was told to end; `whole`: all that was recorded is in the bucket.
     """
     missing: list[tuple[EventType, dict[str, Any]]] = []
     entered = any(view.entered for view in views)
     if failed and not entered:
         missing.append((EventType.RECORDER_START, events.args(EventType.RECORDER_START, Status=FAILED)))
     if entered and not any(_left(view.attempt) for view in views):
-        code = LeaveCode.NORMAL if stopped and not failed else LeaveCode.TIMEOUT
+        code = why if why is not None and not failed else LeaveCode.TIMEOUT
         missing.append((EventType.RECORDER_STOP, events.args(EventType.RECORDER_STOP, LeaveCode=code.value)))
     if entered or any(_said(view.attempt, EventType.UPLOAD_START) for view in views):
         status = DONE if whole else FAILED

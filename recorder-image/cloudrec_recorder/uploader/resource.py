@@ -23,7 +23,8 @@ BETWEEN_WATCHES_SECONDS = 0.2
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the resource asks of this Pod. `subscribe` is None when it cannot be read; `declared`: the operator has
-    this Pod's attempt in the status, so reports are let in; `superseded`: a later attempt records already."""
+    this Pod's attempt in the status, so reports are let in; `superseded`: a later attempt records already; `replaced`:
+    it is to stop because another task of the same app, room and robot began."""
 
     desired: DesiredState
     subscribe: Subscription | None
@@ -31,6 +32,7 @@ class Wishes:
     declared: bool = False
     gone: bool = False
     superseded: bool = False
+    replaced: bool = False
 
 
 GONE = Wishes(DesiredState.STOPPED, None, gone=True)
@@ -41,7 +43,8 @@ def wishes(resource: Resource | None, task_id: str, pod: str, pod_uid: str) -> W
     if resource is None or resource["metadata"].get("uid") != task_id:
         return GONE
     spec = resource.get("spec", {})
-    stop = spec.get("desiredState") == DesiredState.STOPPED or "deletionTimestamp" in resource["metadata"]
+    replaced = bool(resource.get("status", {}).get("replacedBy"))
+    told = spec.get("desiredState") == DesiredState.STOPPED or "deletionTimestamp" in resource["metadata"]
     try:
         subscribe = Subscription.model_validate(spec.get("streams", {}).get("subscribe", {}))
     except ValidationError:
@@ -50,11 +53,12 @@ def wishes(resource: Resource | None, task_id: str, pod: str, pod_uid: str) -> W
     attempts = resource.get("status", {}).get("attempts", [])
     own = next((a for a in attempts if a.get("pod") == pod and a.get("podUID") == pod_uid), None)
     return Wishes(
-        desired=DesiredState.STOPPED if stop else DesiredState.RUNNING,
+        desired=DesiredState.STOPPED if told or replaced else DesiredState.RUNNING,
         subscribe=subscribe,
         acked=int(own.get("acked", 0)) if own else 0,
         declared=own is not None,
         superseded=own is not None and any(_records_after(own, attempt) for attempt in attempts),
+        replaced=replaced and not told,
     )
 
 

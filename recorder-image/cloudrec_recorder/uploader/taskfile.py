@@ -19,8 +19,8 @@ class TaskFile:
     """What the recorder is told. Until `allow` nothing is written, so that nothing is recorded that cannot be stored;
     only a stop is: a recorder that waits for its task has to end, too.
 
-    A stopped task never runs again, and a superseded one never stands alone again, whatever comes after. What a
-    predecessor of this process wrote is gone on with.
+    A stopped task never runs again, for another reason neither, and a superseded one never stands alone again, whatever
+    comes after. What a predecessor of this process wrote is gone on with.
     """
 
     def __init__(self, path: Path, task: Task) -> None:
@@ -29,7 +29,7 @@ class TaskFile:
         self._written: Task | None = None
         try:
             old = self._written = parse_task(path.read_bytes())
-            task = _with(task, old.desired_state, old.superseded, old.streams.subscribe)
+            task = _with(task, old.desired_state, old.superseded, old.replaced, old.streams.subscribe)
         except FileNotFoundError:
             pass
         except ValidationError:
@@ -40,12 +40,19 @@ class TaskFile:
     def stopped(self) -> bool:
         return self.task.desired_state is DesiredState.STOPPED
 
-    def change(self, desired: DesiredState, subscribe: Subscription | None, *, superseded: bool = False) -> None:
+    def change(
+        self,
+        desired: DesiredState,
+        subscribe: Subscription | None,
+        *,
+        superseded: bool = False,
+        replaced: bool = False,
+    ) -> None:
         """The resource's wishes; no `subscribe` leaves it as it is. Raises OSError."""
         if self.stopped:
-            desired = DesiredState.STOPPED
+            desired, replaced = DesiredState.STOPPED, self.task.replaced
         superseded = superseded or self.task.superseded
-        self.task = _with(self.task, desired, superseded, subscribe or self.task.streams.subscribe)
+        self.task = _with(self.task, desired, superseded, replaced, subscribe or self.task.streams.subscribe)
         self._write()
 
     def allow(self) -> None:
@@ -68,6 +75,7 @@ class TaskFile:
         logger.info("task.json is written", extra=told)
 
 
-def _with(task: Task, desired: DesiredState, superseded: bool, subscribe: Subscription) -> Task:
+def _with(task: Task, desired: DesiredState, superseded: bool, replaced: bool, subscribe: Subscription) -> Task:
     streams = task.streams.model_copy(update={"subscribe": subscribe})
-    return task.model_copy(update={"desired_state": desired, "superseded": superseded, "streams": streams})
+    told = {"desired_state": desired, "superseded": superseded, "replaced": replaced}
+    return task.model_copy(update={**told, "streams": streams})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import threading
 from pathlib import Path
@@ -18,11 +19,12 @@ from cloudrec_local.components import bucket, livekit
 from cloudrec_local.components.agent import image_table
 from cloudrec_local.components.controlplane import control_plane
 from cloudrec_local.errors import MissingToolError, StackError
-from cloudrec_local.home import Home, cache_folder, locked, stack_folder, tool
+from cloudrec_local.home import Home, cache_folder, example, locked, manifests, stack_folder, tool
 from cloudrec_local.node.agent import Addresses
 from cloudrec_local.node.server import tail_position
 from cloudrec_local.stack import Stack, base_environment
-from cloudrec_local.state import PARTS, Image, StackState, free_ports, new_state, with_needs
+from cloudrec_local.state import PARTS, SDK_APP_ID, Image, StackState, free_ports, new_state, with_needs
+from cloudrec_local.status import describe, environment
 
 
 @pytest.fixture
@@ -87,7 +89,8 @@ def test_lock_has_a_deadline(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_parts_bring_what_they_need_in_starting_order() -> None:
     assert with_needs(["node"]) == ("api", "node")
-    assert with_needs(["operator"]) == PARTS
+    assert with_needs(["operator"]) == ("api", "livekit", "bucket", "node", "operator")
+    assert with_needs(["gateway"]) == PARTS
     assert with_needs(["bucket", "livekit"]) == ("livekit", "bucket")
     with pytest.raises(StackError, match="moon"):
         with_needs(["moon"])  # type: ignore[list-item]
@@ -106,6 +109,7 @@ def test_state_keeps_its_secrets_in_its_file_and_out_of_its_repr(state: StackSta
     assert state.livekit_secret.get_secret_value() in path.read_text()
     assert state.livekit_secret.get_secret_value() not in repr(state)
     assert state.s3_secret_key.get_secret_value() not in repr(state)
+    assert state.gateway_secret_key.get_secret_value() not in repr(state)
     assert StackState.load(tmp_path / "none") is None
     path.write_text('{"name": "old"}')
     with pytest.raises(StackError, match="another version"):
@@ -165,7 +169,7 @@ def test_control_plane_is_bound_to_loopback_and_starts_in_order(state: StackStat
 
 def test_image_table_has_our_images_and_the_given(state: StackState) -> None:
     table = image_table(state)
-    assert set(table) == {"cloudrec/recorder:1.2.3", "cloudrec/operator:1.2.3", "test/tools:1"}
+    assert set(table) == {*(f"cloudrec/{name}:1.2.3" for name in ("recorder", "operator", "gateway")), "test/tools:1"}
 
 
 def test_templates_refuse_unknown_names(state: StackState) -> None:
@@ -184,6 +188,20 @@ def test_sample_application_is_what_the_contract_asks_for(state: StackState) -> 
     assert spec.storage.endpoints[0].endpoint == state.s3_url
     assert set(sample["Secret", "livekit"]["stringData"]) == {"apiKey", "apiSecret"}
     assert set(sample["Secret", "bucket"]["stringData"]) == {"accessKey", "secretKey"}
+    assert spec.api is not None
+    pair = sample["Secret", spec.api.credentials_secret_ref.name]["stringData"]
+    assert pair == {state.gateway_secret_id: state.gateway_secret_key.get_secret_value()}
+    assert spec.sdk_app_id == SDK_APP_ID
+
+
+def test_the_environment_of_the_sdks_example(state: StackState, tmp_path: Path) -> None:
+    found = environment(describe(state, Home(tmp_path), {}))
+    wanted = set(re.findall(r"CLOUDREC_[A-Z_]+", example("sdk_python.py").read_text()))
+    assert set(found) == wanted - {"CLOUDREC_USER_SIG"}
+    assert found["CLOUDREC_ENDPOINT"] == f"127.0.0.1:{state.ports['gateway']}"
+    assert found["CLOUDREC_SECRET_KEY"] == state.gateway_secret_key.get_secret_value()
+    few = describe(state.model_copy(update={"parts": ("livekit",)}), Home(tmp_path), {})
+    assert environment(few) == {}
 
 
 def test_operator_gets_an_address_and_a_port_of_its_own() -> None:
@@ -200,6 +218,21 @@ def test_operator_gets_an_address_and_a_port_of_its_own() -> None:
     assert env["KEPT"]["value"] == "x"
     assert adapted["ports"][0]["containerPort"] == 4711
     assert container["ports"][0]["containerPort"] == 8080
+
+
+def test_gateway_gets_an_address_that_stays() -> None:
+    (deployment,) = (
+        document
+        for path in manifests()
+        for document in install.documents(path.read_text())
+        if (document["kind"], document["metadata"]["name"]) == ("Deployment", "cloudrec-gateway")
+    )
+    adapted = install.on_this_host(deployment, 4711)["spec"]
+    assert (adapted["replicas"], adapted["template"]["spec"]["hostNetwork"]) == (1, True)
+    (container,) = adapted["template"]["spec"]["containers"]
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert (env["CLOUDREC_PORT"], env["CLOUDREC_SERVICE"]) == ("4711", "")
+    assert container["ports"][0]["containerPort"] == 4711
 
 
 def test_pod_addresses_are_given_once_and_again() -> None:

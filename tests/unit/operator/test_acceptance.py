@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from cloudrec_contract.conditions import Reason
-from cloudrec_operator.observed import App, SecretData
+from cloudrec_contract.resources import GATEWAY, MADE_BY_LABEL
+from cloudrec_operator import times
+from cloudrec_operator.observed import App, Recording, SecretData
 from cloudrec_operator.policy import acceptance
-from tests.unit.operator.samples import APP_SPEC, SPEC, keys, recording, seen
+from tests.unit.operator.samples import APP_SPEC, NOW, SPEC, keys, recording, seen
 
 
 def test_everything_there_is_accepted() -> None:
@@ -30,6 +33,41 @@ def test_what_is_missing_is_waited_for(around: dict[str, Any], reason: Reason, t
     assert verdict.reason is reason
     assert told in verdict.message
     assert not verdict.final
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(29, Reason.USER_SIG_EXPIRES), (30, Reason.ACCEPTED)])
+def test_a_user_sig_that_ends_too_early_is_a_warning(seconds: int, reason: Reason) -> None:
+    robot = {"userId": "r", "userSigExpiresAt": times.render(NOW + timedelta(seconds=seconds))}
+    verdict = acceptance.examine(seen(recording({**SPEC, "robot": robot})))
+    assert verdict.reason is reason
+    assert verdict.accepted
+
+
+def by_gateway(age: float) -> Recording:
+    created = times.render(NOW - timedelta(seconds=age))
+    return recording(labels={MADE_BY_LABEL: GATEWAY}, creationTimestamp=created)
+
+
+def test_what_nobody_waits_for_any_more_has_failed() -> None:
+    late = acceptance.admit(seen(by_gateway(60)))
+    assert (late.reason, late.final) == (Reason.START_TIMEOUT, True)
+    missing: dict[str, Any] = {"bucket_secret": SecretData("bucket-keys", None)}
+    without = acceptance.admit(seen(by_gateway(60), **missing))
+    assert without.final
+    assert "bucket-keys" in without.message
+    assert not acceptance.admit(seen(by_gateway(59), **missing)).final
+    assert not acceptance.admit(seen(recording(creationTimestamp="2020-01-01T00:00:00Z"), **missing)).final
+
+
+def test_one_too_many_waits_for_its_turn_unless_the_gateway_made_it() -> None:
+    assert acceptance.admit(seen(room_for_one=True)).accepted
+    verdict = acceptance.admit(seen(room_for_one=False))
+    assert (verdict.reason, verdict.final) == (Reason.TOO_MANY_TASKS, False)
+    assert verdict.message.startswith("100 tasks")
+    made = by_gateway(5)
+    assert acceptance.admit(seen(made, room_for_one=False)).final
+    assert acceptance.admit(seen(made)).accepted
+    assert acceptance.admit(seen(room_for_one=False, app=None)).reason is Reason.APP_NOT_FOUND
 
 
 @pytest.mark.parametrize("endpoint", ["http://host:99999", "http://:80", "http://user:pw@host"])

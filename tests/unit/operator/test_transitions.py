@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cloudrec_contract.conditions import Reason
+from cloudrec_contract.events import LeaveCode
 from cloudrec_contract.resources import Attempt, CloudRecordingStatus, ConditionType, Phase
 from cloudrec_operator.policy import conditions, facts, transitions
 from cloudrec_operator.policy.attempts import View
@@ -107,31 +108,32 @@ ENTERED = {"ready": True, "events": [told(301, Status=0)]}
 
 
 @pytest.mark.parametrize(
-    ("reports", "failed", "stopped", "whole", "expected"),
+    ("reports", "failed", "why", "whole", "expected"),
     [
-        ([None], True, False, False, [(301, {"Status": 1})]),
-        ([None], False, True, True, []),
-        ([ENTERED], True, False, False, [(302, {"LeaveCode": 100}), (305, {"Status": 1})]),
-        ([ENTERED], False, True, True, [(302, {"LeaveCode": 0}), (305, {"Status": 0})]),
-        ([{**ENTERED, "leaveCode": 2}], False, False, True, [(305, {"Status": 0})]),
-        ([ENTERED, {**ENTERED, "leaveCode": 0}], False, True, False, [(305, {"Status": 1})]),
-        ([ENTERED, None], True, False, True, [(302, {"LeaveCode": 100}), (305, {"Status": 0})]),
-        ([{"events": [told(303, Status=1)]}], True, False, False, [(301, {"Status": 1}), (305, {"Status": 1})]),
-        ([{**ENTERED, "events": [told(302, LeaveCode=0)]}], False, True, True, [(305, {"Status": 0})]),
+        ([None], True, None, False, [(301, {"Status": 1})]),
+        ([None], False, LeaveCode.NORMAL, True, []),
+        ([ENTERED], True, None, False, [(302, {"LeaveCode": 100}), (305, {"Status": 1})]),
+        ([ENTERED], False, LeaveCode.NORMAL, True, [(302, {"LeaveCode": 0}), (305, {"Status": 0})]),
+        ([ENTERED], False, LeaveCode.REPEATED_ENTRY, True, [(302, {"LeaveCode": 101}), (305, {"Status": 0})]),
+        ([{**ENTERED, "leaveCode": 2}], False, None, True, [(305, {"Status": 0})]),
+        ([ENTERED, {**ENTERED, "leaveCode": 0}], False, LeaveCode.NORMAL, False, [(305, {"Status": 1})]),
+        ([ENTERED, None], True, None, True, [(302, {"LeaveCode": 100}), (305, {"Status": 0})]),
+        ([{"events": [told(303, Status=1)]}], True, None, False, [(301, {"Status": 1}), (305, {"Status": 1})]),
+        ([{**ENTERED, "events": [told(302, LeaveCode=0)]}], False, LeaveCode.NORMAL, True, [(305, {"Status": 0})]),
     ],
 )
 def test_the_operator_tells_only_what_no_attempt_could(
     reports: list[dict[str, object] | None],
     failed: bool,
-    stopped: bool,
+    why: LeaveCode | None,
     whole: bool,
     expected: list[tuple[int, dict[str, int]]],
 ) -> None:
     views = [View(attempt(index, report=report)) for index, report in enumerate(reports)]
-    assert [(e.type, e.args) for e in facts.closing(views, [], failed, stopped, whole, 99)] == expected
+    assert [(e.type, e.args) for e in facts.closing(views, [], failed, why, whole, 99)] == expected
 
 
 def test_seqs_go_on() -> None:
     first = facts.failover([], 1)
-    second = facts.closing([View(attempt(0, report=ENTERED))], first, True, False, True, 2)
+    second = facts.closing([View(attempt(0, report=ENTERED))], first, True, None, True, 2)
     assert [(e.seq, e.type) for e in second] == [(1, 306), (2, 302), (3, 305)]

@@ -21,6 +21,16 @@ async def test_a_key_waits_once_and_is_worked_on_by_one() -> None:
     assert await asyncio.wait_for(other, 1) == "a"
 
 
+async def test_urgent_keys_come_first_in_their_order() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for key, urgent in (("a", False), ("b", True), ("c", True), ("b", False)):
+        queue.add(key, urgent=urgent)
+    assert [await queue.get() for _ in range(3)] == ["b", "c", "a"]
+    queue.add("d", urgent=True)
+    queue.clear()
+    assert len(queue) == 0
+
+
 async def test_a_closed_queue_ends_its_workers() -> None:
     queue: WorkQueue[str] = WorkQueue()
     waiting = asyncio.create_task(queue.get())

@@ -338,6 +338,14 @@ async def test_stopped_while_a_successor_is_waited_for(bench: Bench) -> None:
     assert bench.of(LeftRecord)[0].leave_code == 0
 
 
+async def test_another_task_of_the_same_robot_began(bench: Bench) -> None:
+    await bench.start("alice")
+    scripted.write_task(bench.folder, scripted.task(desiredState="Stopped", replaced=True))
+    outcome = await bench.end()
+    assert (outcome.failed, outcome.reason, outcome.leave_code) == (False, Reason.REPEATED_ENTRY, 101)
+    assert bench.of(LeftRecord)[0].leave_code == 101
+
+
 async def test_told_to_go_twice(bench: Bench) -> None:
     await handing_over(bench)
     bench.session.go_away("SIGTERM again")

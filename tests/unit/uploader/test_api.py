@@ -44,6 +44,13 @@ def test_what_stops_a_recording(found: Resource) -> None:
     assert read(found) == Wishes(DesiredState.STOPPED, Subscription())
 
 
+def test_what_ends_for_another_of_the_same_robot() -> None:
+    replaced = {"replacedBy": "0c3d"}
+    assert read(resource(status=replaced)) == Wishes(DesiredState.STOPPED, Subscription(), replaced=True)
+    stopped = resource(status=replaced, spec={"desiredState": "Stopped"})
+    assert read(stopped) == Wishes(DesiredState.STOPPED, Subscription())
+
+
 @pytest.mark.parametrize("found", [None, resource(metadata={"uid": "another of that name"})])
 def test_what_is_gone(found: Resource | None) -> None:
     assert read(found) == GONE

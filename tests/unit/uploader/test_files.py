@@ -182,3 +182,19 @@ def test_a_superseded_task_stays_so(tmp_path: Path) -> None:
     again.allow()
     assert read(path).superseded
     assert read(path).desired_state is DesiredState.RUNNING
+
+
+def test_why_a_task_was_stopped_stays_so(tmp_path: Path) -> None:
+    path = tmp_path / "task.json"
+    file = TaskFile(path, task())
+    file.allow()
+    file.change(DesiredState.STOPPED, None, replaced=True)
+    assert read(path).replaced
+    file.change(DesiredState.STOPPED, None)
+    again = TaskFile(path, task())
+    again.allow()
+    assert read(path).replaced
+    other = TaskFile(tmp_path / "other.json", task())
+    other.change(DesiredState.STOPPED, None)
+    other.change(DesiredState.STOPPED, None, replaced=True)
+    assert not read(tmp_path / "other.json").replaced

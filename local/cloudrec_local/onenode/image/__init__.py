@@ -20,7 +20,7 @@ from .oci import Image, write
 VERSION = "1"
 """Part of every key of what is kept: to be changed with what is done here."""
 USER = "65532:65532"
-PARTS = ("recorder", "operator")
+PARTS = ("recorder", "operator", "gateway")
 WAIT = "trap 'exit 0' TERM INT; sleep 2147483647 & wait"
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",

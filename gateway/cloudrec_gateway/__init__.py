@@ -1,0 +1,1 @@
+"""The TRTC recording API, mapped onto CloudRecording resources."""
