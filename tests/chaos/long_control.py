@@ -39,7 +39,7 @@ async def _scale(api: KubeApi, replicas: int) -> None:
 
 async def _operators(api: KubeApi) -> dict[str, Object]:
     """Those that are meant to stay, by name."""
-    pods = (await api.get(SYSTEM))["items"]
+    pods = (await api.get(SYSTEM, labelSelector="app.kubernetes.io/component=operator"))["items"]
     return {pod["metadata"]["name"]: pod for pod in pods if "deletionTimestamp" not in pod["metadata"]}
 
 

@@ -65,7 +65,7 @@ class Damage:
         return at
 
     async def exhaust(self, pod: Object, container: str) -> float:
-        """Use up the container's memory, by a process in its cgroup that the kernel may not choose: it kills another."""
+        """Use up the container's memory, by a process in its cgroup that the kernel may not kill."""
         pid = await asyncio.to_thread(self.node.pid, container_status(pod, container)["containerID"])
         group = _memory_cgroup(Path(f"/proc/{pid}/cgroup").read_text())
 
