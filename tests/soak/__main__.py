@@ -100,7 +100,8 @@ class Restless:
 async def watched(cluster: Cluster) -> dict[str, Watched]:
     """The processes of ours that run."""
     (pod,) = await cluster.pods(NAME)
-    text = await cluster.run("get", "pods", "-n", "cloudrec-system", "-o", "json")
+    operators = ("-l", "app.kubernetes.io/component=operator")
+    text = await cluster.run("get", "pods", "-n", "cloudrec-system", *operators, "-o", "json")
     (operator,) = json.loads(text)["items"]
     (container,) = operator["spec"]["containers"]
     marks = {
