@@ -15,7 +15,6 @@ from functools import cache
 from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -24,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from cloudrec_contract import __version__
 from cloudrec_gateway.api.models import REQUESTS
+from cloudrec_gateway.api.models import Response as Told
 from cloudrec_gateway.api.openapi import document
 from cloudrec_gateway.api.parse import parse
 from cloudrec_gateway.backend import Backend, Caller
@@ -52,7 +52,7 @@ QUERY: Final = "DescribeCloudRecording"
 _logger = logging.getLogger(__name__)
 _access = logging.getLogger("cloudrec_gateway.access")
 
-Action = Callable[[Caller, Any], Awaitable[BaseModel]]
+Action = Callable[[Caller, Any], Awaitable[Told]]
 
 
 class App:
@@ -132,7 +132,7 @@ class App:
         if _access.isEnabledFor(level):
             _log(level, scope, exchange, code, seconds)
 
-    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> BaseModel:
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> Told:
         headers = unique_headers(scope["headers"])
         exchange.trace_id = headers.get(envelope.TRACE_ID, b"")
         query = scope["query_string"]

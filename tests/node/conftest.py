@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,5 +31,5 @@ def node() -> OneNode:
 @pytest.fixture
 def room(node: OneNode, tmp_path: Path, request: pytest.FixtureRequest) -> Room:
     """A room for this test alone."""
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:40].strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:40].strip("-")
     return Room(node, tmp_path, name)

@@ -11,8 +11,7 @@ import random
 import re
 from typing import Final
 
-from pydantic import BaseModel
-
+from cloudrec_gateway.api.models import Response
 from cloudrec_gateway.errors import ApiFault
 
 CONTENT_TYPE: Final = (b"content-type", b"application/json")
@@ -27,10 +26,9 @@ def new_request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-def success(response: BaseModel, request_id: str) -> bytes:
-    """`{"Response": {…, "RequestId": …}}`; the models of `api` have at least one field (TaskId)."""
-    fields = response.model_dump_json(by_alias=True).encode()
-    return b'{"Response":%b,"RequestId":"%b"}}' % (fields[:-1], request_id.encode())
+def success(response: Response, request_id: str) -> bytes:
+    """`{"Response": {…, "RequestId": …}}`; every response has at least one field (TaskId)."""
+    return b'{"Response":%b,"RequestId":"%b"}}' % (response.json_bytes()[:-1], request_id.encode())
 
 
 def failure(fault: ApiFault, request_id: str) -> bytes:

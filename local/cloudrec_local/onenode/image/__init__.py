@@ -17,7 +17,7 @@ from . import debian, project
 from .layers import archive_folder, digest_of
 from .oci import Image, write
 
-VERSION = "1"
+VERSION = "2"
 """Part of every key of what is kept: to be changed with what is done here."""
 USER = "65532:65532"
 PARTS = ("recorder", "operator", "gateway")

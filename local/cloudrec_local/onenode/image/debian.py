@@ -25,7 +25,7 @@ FILES = {
     "etc/group": "root:x:0:\ncloudrec:x:65532:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
-APPLETS = ("cat", "env", "id", "kill", "ls", "ps", "sleep", "test", "true", "wget")
+APPLETS = ("cat", "date", "env", "id", "kill", "ls", "ps", "sleep", "stat", "test", "true", "wget")
 _SECONDS = 600
 
 
