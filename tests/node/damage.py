@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from asyncio.subprocess import PIPE
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ Object = dict[str, Any]
 
 EATER = """
 import os, sys, time
+sys.stdin.read()
 held = []
 while os.path.exists("/proc/" + sys.argv[1]):
     held.append(bytearray(b"x" * (1 << 22)))
@@ -65,15 +67,14 @@ class Damage:
         return at
 
     async def exhaust(self, pod: Object, container: str) -> float:
-        """Use up the container's memory, by a process in its cgroup that the kernel may not kill."""
+        """Use up the memory of the container, by another process in its cgroup; the kernel kills the container's."""
         pid = await asyncio.to_thread(self.node.pid, container_status(pod, container)["containerID"])
         group = _memory_cgroup(Path(f"/proc/{pid}/cgroup").read_text())
-
-        def join() -> None:
-            (group / "cgroup.procs").write_text(str(os.getpid()))
-            Path("/proc/self/oom_score_adj").write_text("-1000")
-
-        eater = await asyncio.create_subprocess_exec(sys.executable, "-c", EATER, str(pid), preexec_fn=join)
+        eater = await asyncio.create_subprocess_exec(sys.executable, "-c", EATER, str(pid), stdin=PIPE)
+        (group / "cgroup.procs").write_text(str(eater.pid))
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+        assert eater.stdin is not None
+        eater.stdin.close()
         async with asyncio.timeout(30):
             while await asyncio.to_thread(Path(f"/proc/{pid}").exists):
                 await asyncio.sleep(0.01)
