@@ -72,6 +72,12 @@ class Reason(StrEnum):
     FINISHER_FAILED = "FinisherFailed"
     UPLOADED = "Uploaded"
 
+    # CallbacksDelivered
+    DELIVERED = "Delivered"
+    CALLBACK_FAILING = "CallbackFailing"
+    DEAD_LETTERS = "DeadLetters"
+    NO_CALLBACK = "NoCallback"
+
 
 FINAL = frozenset({Reason.TOKEN_REFUSED, Reason.BUCKET_REFUSED, Reason.INVALID_SPEC})
 """Reasons that another attempt cannot mend: the task fails at once."""

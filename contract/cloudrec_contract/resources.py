@@ -19,6 +19,9 @@ API_VERSION = f"{GROUP}/{VERSION}"
 RECORDINGS = "cloudrecordings"
 APPS = "recordingapps"
 
+REPLAY_ANNOTATION = "cloudrec.dev/replay-callbacks"
+"""On a recording: another value than before has its dead letters sent again."""
+
 MADE_BY_LABEL = "cloudrec.dev/made-by"
 GATEWAY = "gateway"
 """The label's value on recordings that the gateway made: a client waits for the answer, so one that is too many fails
@@ -165,6 +168,46 @@ class UserSigCheck(Model):
     )
 
 
+class CallbackHeader(Model):
+    """A header of every callback; its value is `key` of the Secret."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9-]+$",
+        json_schema_extra=cel(
+            (
+                "!self.lowerAscii().startsWith('x-cloudrec-') && !(self.lowerAscii() in ['content-type', "
+                "'content-length', 'sign', 'sdkappid', 'host', 'connection', 'transfer-encoding', 'idempotency-key'])",
+                "this header is set by the sender",
+            )
+        ),
+    )
+    secret_ref: SecretRef
+    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")
+
+
+class Callback(Model):
+    """Where the app's server hears of recordings (events 301 to 312). The key's Secret holds `key`."""
+
+    url: str = Field(
+        pattern=r"^https?://[^/?#@\s]+([/?][^#\s]*)?$",
+        max_length=1024,
+        description="http(s)://host[:port][/path]; answers 200 within 5 s. Redirects are not followed",
+    )
+    key_secret_ref: SecretRef | None = Field(None, description="signs the body (header Sign); without it none is sent")
+    headers: list[CallbackHeader] = Field([], max_length=16)
+    events: list[Annotated[int, Field(ge=301, le=312)]] | None = Field(
+        None, max_length=12, description="only these; left out: all"
+    )
+    allow_private_addresses: bool = Field(
+        False, description="let the host be at a private, loopback or link-local address"
+    )
+    ca_bundle: str | None = Field(
+        None, max_length=65536, description="PEM certificates to trust instead of the well-known ones"
+    )
+
+
 class RecordingAppSpec(Model):
     """What TRTC calls an application: an id and the rooms that belong to it."""
 
@@ -174,6 +217,7 @@ class RecordingAppSpec(Model):
     api: AppApi | None = Field(None, description="without it the gateway knows nothing of the app")
     limits: AppLimits = AppLimits()
     user_sig: UserSigCheck | None = Field(None, description="without it every UserSig is taken")
+    callback: Callback | None = Field(None, description="without it events are in the recordings' status alone")
 
     model_config = ConfigDict(
         json_schema_extra=cel(("self.sdkAppId == oldSelf.sdkAppId", "sdkAppId cannot be changed"))
@@ -356,6 +400,7 @@ class ConditionType(StrEnum):
     RECORDER_READY = "RecorderReady"
     RECORDING = "Recording"
     UPLOADED = "Uploaded"
+    CALLBACKS_DELIVERED = "CallbacksDelivered"
 
 
 class Condition(Lenient):
@@ -446,6 +491,35 @@ class Attempt(Lenient):
     report: Report | None = None
 
 
+class DeadLetter(Lenient):
+    """An event that could not be delivered for a day; `sequence` is its place in the task's order."""
+
+    sequence: int
+    key: str = Field(max_length=128, description="the idempotency key that it was sent with")
+    type: int
+    ts: int = Field(description="ms since the Unix epoch")
+    args: dict[str, Any] = {}
+    error: str = Field("", max_length=256, description="how the last try ended")
+    again_since: int | None = Field(
+        None, description="it is being replayed since then (ms since the Unix epoch), for a day at most"
+    )
+
+
+class CallbackStatus(Lenient):
+    """How the task's callbacks stand. Settled is an event that was delivered, filtered out, or is a dead letter."""
+
+    watermark: int = Field(0, description="how many events are settled")
+    acked: int = Field(0, description="the operator's events up to this seq are settled; attempts have their own")
+    pending: int = Field(0, description="events that were known and not settled at the last change")
+    dead_letters: int = Field(0, description="events given up on")
+    last_error: str | None = Field(None, max_length=256, description="why the last try failed; absent once one did not")
+    dead: list[DeadLetter] = Field([], max_length=100, description="the newest of the events given up on")
+    replayed: str | None = Field(None, max_length=256, description="the annotation's value that was obeyed last")
+    settled_at: str | None = Field(
+        None, json_schema_extra={"format": "date-time"}, description="since when nothing more is to be delivered"
+    )
+
+
 class CloudRecordingStatus(Lenient):
     phase: Phase | None = None
     phase_since: str | None = Field(
@@ -478,6 +552,7 @@ class CloudRecordingStatus(Lenient):
         ),
     ] = []
     operator_events: list[EventFact] = Field([], max_length=64)
+    callbacks: CallbackStatus | None = Field(None, description="absent while the app names no callback")
 
 
 COLUMNS = {

@@ -19,6 +19,7 @@ from cloudrec_operator.plan import Action, CreatePod, DeletePod, DeleteRecording
 from cloudrec_operator.policy import (
     acceptance,
     attempts,
+    callbacks,
     deadlines,
     deletion,
     facts,
@@ -38,26 +39,31 @@ from cloudrec_operator.settings import Settings
 
 
 def decide(seen: Observed, settings: Settings) -> Plan:
+    return callbacks.noted(_decide(seen, settings), seen)
+
+
+def _decide(seen: Observed, settings: Settings) -> Plan:
     recording = seen.recording
     if recording.terminal:
-        return _after_the_end(seen)
+        return _after_the_end(seen, settings)
     if not recording.accepted:
         return _before_acceptance(seen, settings)
     return _in_progress(seen, settings)
 
 
-def _after_the_end(seen: Observed) -> Plan:
-    """Clear up; the status is never touched again."""
+def _after_the_end(seen: Observed, settings: Settings) -> Plan:
+    """Clear up; of the status only what is said of callbacks changes."""
     recording = seen.recording
     own = [pod for pod in seen.pods.values() if pod.owner == recording.uid and not pod.deleting]
     actions: list[Action] = [DeletePod(pod.name, pod.uid, podwork.END_GRACE_SECONDS) for pod in own]
-    if recording.held:
+    let_go = callbacks.let_go_at(recording, settings) if callbacks.unsettled(recording) else seen.now
+    if recording.held and let_go is not None and seen.now >= let_go:
         actions.append(Hold(False))
     expires = deletion.expires_at(recording)
     if expires is not None and seen.now >= expires:
         actions.append(DeleteRecording())
-        expires = None
-    return Plan(actions=tuple(actions), after=times.seconds_to(seen.now, expires))
+    waits = (expires, let_go if recording.held else None, callbacks.silent_by(seen))
+    return Plan(actions=tuple(actions), after=times.soonest(seen.now, waits))
 
 
 def _before_acceptance(seen: Observed, settings: Settings) -> Plan:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from cloudrec_contract.resources import Phase, SecretRef
+from cloudrec_contract.resources import Callback, Phase, SecretRef
 from cloudrec_operator.api import Api, Object
 from cloudrec_operator.errors import NotFound, Refused
 from cloudrec_operator.observed import App, Node, Observed, Pod, Recording, SecretData
@@ -72,7 +72,7 @@ class Observer:
         if not recording.accepted:
             return await self._with_slot(await self._with_sources(seen)) if self._needs_sources(seen) else seen
         pods = await self._pods(recording)
-        seen = replace(seen, pods=pods)
+        seen = replace(seen, pods=pods, callback=await self._callback(recording))
         if recording.terminal:
             return seen
         newest = recording.attempt
@@ -217,8 +217,15 @@ class Observer:
         bucket_secret = await self._secret(recording.namespace, spec.storage.bucket.credentials_secret_ref)
         return replace(seen, app=app, app_secret=app_secret, bucket_secret=bucket_secret, backup_secret=backup_secret)
 
-    async def _app(self, key: Key) -> App | None:
-        raw = self._store.apps.get(key, FRESH_SECONDS)
+    async def _callback(self, recording: Recording) -> Callback | None:
+        """The app's. Apps change seldom: what the watch told last is good enough."""
+        if recording.spec is None or (recording.terminal and recording.status.callbacks is None):
+            return None
+        app = await self._app(Key(recording.namespace, recording.spec.app_ref.name), None)
+        return app.spec.callback if app is not None and app.spec is not None else None
+
+    async def _app(self, key: Key, max_age: float | None = FRESH_SECONDS) -> App | None:
+        raw = self._store.apps.get(key, max_age)
         if raw is None:
             try:
                 raw = await self._api.app(*key)

@@ -16,7 +16,9 @@ from cloudrec_contract.conditions import Reason
 from cloudrec_contract.resources import (
     GATEWAY,
     MADE_BY_LABEL,
+    REPLAY_ANNOTATION,
     Attempt,
+    Callback,
     CloudRecordingSpec,
     CloudRecordingStatus,
     DesiredState,
@@ -25,6 +27,7 @@ from cloudrec_contract.resources import (
 )
 from cloudrec_contract.secret import Secret
 from cloudrec_operator import times
+from cloudrec_operator.callbacks.order import Progress
 
 FINALIZER = "cloudrec.dev/recording"
 RECORDER = "recorder"
@@ -48,6 +51,7 @@ class Recording:
     status: CloudRecordingStatus
     by_gateway: bool = False
     created: datetime = times.EPOCH
+    replay: str | None = None
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Recording:
@@ -72,6 +76,7 @@ class Recording:
             spec_error=error,
             status=CloudRecordingStatus.model_validate(raw.get("status") or {}),
             created=times.parse(meta["creationTimestamp"]) if "creationTimestamp" in meta else times.EPOCH,
+            replay=(meta.get("annotations") or {}).get(REPLAY_ANNOTATION),
             by_gateway=(meta.get("labels") or {}).get(MADE_BY_LABEL) == GATEWAY,
         )
 
@@ -242,7 +247,8 @@ class Observed:
     `pods` are the Pods of the attempts' names, whoever owns them, and `nodes` those that they run on. `backup_secret`
     is None when no backup store is named, too. `refused` is why the creation of a Pod was refused last.
     `namespace_ends`: the namespace is being deleted, and Pods with it. `room_for_one`: the app may have one more task.
-    `rival`: task id of a later recording of the same app, room and robot.
+    `rival`: task id of a later recording of the same app, room and robot. `callback`: the app's, looked at once the
+    recording is accepted; `progress`: what of the callbacks is ahead of the status.
     """
 
     recording: Recording
@@ -258,6 +264,8 @@ class Observed:
     namespace_ends: bool = False
     room_for_one: bool = True
     rival: str | None = None
+    callback: Callback | None = None
+    progress: Progress = field(default_factory=Progress)
 
 
 def explain(invalid: ValidationError) -> str:

@@ -18,12 +18,13 @@ from cloudrec_operator import observe, slots
 from cloudrec_operator import plan as plans
 from cloudrec_operator import status as statuses
 from cloudrec_operator.api import CORE, POLICY, RBAC, Api, Object
+from cloudrec_operator.callbacks.sender import Sender
 from cloudrec_operator.decide import decide
 from cloudrec_operator.errors import ApiError, Conflict, NotFound, NotLeader, Refused
 from cloudrec_operator.observe import Observer
 from cloudrec_operator.observed import FINALIZER, Observed, Recording
 from cloudrec_operator.plan import Plan
-from cloudrec_operator.policy import access, disruption, rivals, tokens, transitions
+from cloudrec_operator.policy import access, callbacks, disruption, rivals, tokens, transitions
 from cloudrec_operator.settings import Settings
 from cloudrec_operator.store import Key, Store
 from cloudrec_operator.workqueue import WorkQueue
@@ -54,12 +55,14 @@ class Reconciler:
         queue: WorkQueue[Key],
         settings: Settings,
         now: Callable[[], datetime] = utc_now,
+        sender: Sender | None = None,
     ) -> None:
         self._api = api
         self._store = store
         self._queue = queue
         self._settings = settings
         self._now = now
+        self._sender = sender
         self._observer = Observer(api, store, settings, now)
 
     async def work(self) -> None:
@@ -91,9 +94,14 @@ class Reconciler:
         if raw is None:
             self._queue.settle(key)
             self._observer.slots.settle(key)
+            if self._sender is not None:
+                self._sender.drop(key)
             return
         recording = Recording.parse(raw)
         seen = await self._observer.around(recording)
+        if self._sender is not None:
+            progress = self._sender.offer(key, recording, seen.callback, callbacks.silent(seen))
+            seen = replace(seen, progress=progress)
         plan = decide(seen, self._settings)
         if plan == Plan(actions=(plans.Hold(True),)):
             held = await self._hold(key, raw, recording, True)

@@ -11,6 +11,10 @@ from typing import Any
 from cloudrec_contract.resources import APPS, RECORDINGS
 from cloudrec_operator import slots
 from cloudrec_operator.api import CLOUDREC, Api, HttpRequests, LeaderRequests, Requests
+from cloudrec_operator.callbacks.clock import SystemClock
+from cloudrec_operator.callbacks.receivers import Receivers
+from cloudrec_operator.callbacks.sender import Sender
+from cloudrec_operator.callbacks.transport import HttpTransport
 from cloudrec_operator.connection import Connection, connect
 from cloudrec_operator.errors import ApiError, OperatorError
 from cloudrec_operator.leader import Elector
@@ -82,12 +86,13 @@ class Feed:
 
 
 def _names(recording: dict[str, Any], app: Key) -> bool:
-    """Whether an unfinished recording refers to the app."""
+    """Whether a recording that is not finished, or whose callbacks are not, refers to the app."""
     spec, status = recording.get("spec", {}), recording.get("status") or {}
+    told = status.get("callbacks")
     return (
         recording["metadata"]["namespace"] == app.namespace
         and spec.get("appRef", {}).get("name") == app.name
-        and status.get("phase") not in ("Completed", "Failed")
+        and (status.get("phase") not in ("Completed", "Failed") or (told is not None and "settledAt" not in told))
     )
 
 
@@ -98,10 +103,13 @@ async def operate(settings: Settings, stop: asyncio.Event) -> None:
         requests = await stack.enter_async_context(HttpRequests(connection.configuration))
         if await _stopped(stop, _wait_for_crds(requests)):
             return
-        await _run(settings, connection, requests, stop)
+        transport = await stack.enter_async_context(HttpTransport())
+        await _run(settings, connection, requests, transport, stop)
 
 
-async def _run(settings: Settings, connection: Connection, requests: Requests, stop: asyncio.Event) -> None:
+async def _run(
+    settings: Settings, connection: Connection, requests: Requests, transport: HttpTransport, stop: asyncio.Event
+) -> None:
     store = Store()
     queue: WorkQueue[Key] = WorkQueue(most=settings.retry_seconds)
     feed = Feed(store, queue)
@@ -110,15 +118,21 @@ async def _run(settings: Settings, connection: Connection, requests: Requests, s
         reconciler.lead_anew()
         feed.gained()
 
+    def lost() -> None:
+        feed.lost()
+        sender.clear()
+
     elector = Elector(
         requests,
         settings.lease_namespace or connection.namespace,
         settings.who,
         settings.lease_seconds,
         gained,
-        feed.lost,
+        lost,
     )
-    reconciler = Reconciler(Api(LeaderRequests(requests, elector.leads)), store, queue, settings)
+    api = Api(LeaderRequests(requests, elector.leads))
+    sender = Sender(Receivers(api, store).of, transport, queue.add_after, elector.leads, SystemClock())
+    reconciler = Reconciler(api, store, queue, settings, sender=sender)
     watcher = Watcher(connection, settings, feed.take)
     watcher.start()
     workers = [asyncio.create_task(reconciler.work(), name=f"worker-{n}") for n in range(settings.workers)]
@@ -136,6 +150,7 @@ async def _run(settings: Settings, connection: Connection, requests: Requests, s
         queue.close()
         await asyncio.wait(workers, timeout=FINISH_SECONDS)
         await _end([*workers, *waits])
+        await sender.close()
         await _end([leading])
         await watcher.stop()
 

@@ -17,9 +17,16 @@ def let_go_at(recording: Recording, settings: Settings) -> datetime | None:
 
 
 def expires_at(recording: Recording) -> datetime | None:
-    """When a finished recording is deleted for its `ttlSecondsAfterFinished`; None when it is kept."""
+    """When a finished recording is deleted for its `ttlSecondsAfterFinished`; None when it is kept.
+
+    It counts from when the last callback was settled, too.
+    """
     ended = recording.status.ended_at
     ttl = recording.spec.ttl_seconds_after_finished if recording.spec else None
     if not recording.terminal or ended is None or ttl is None or recording.deleted_at is not None:
         return None
-    return times.parse(ended) + timedelta(seconds=ttl)
+    told = recording.status.callbacks
+    if told is not None and told.settled_at is None:
+        return None
+    since = max(times.parse(ended), times.parse(told.settled_at)) if told and told.settled_at else times.parse(ended)
+    return since + timedelta(seconds=ttl)

@@ -45,7 +45,7 @@ def closing(
     if entered and not any(_left(view.attempt) for view in views):
         code = why if why is not None and not failed else LeaveCode.TIMEOUT
         missing.append((EventType.RECORDER_STOP, events.args(EventType.RECORDER_STOP, LeaveCode=code.value)))
-    if entered or any(_said(view.attempt, EventType.UPLOAD_START) for view in views):
+    if entered or any(_began(view.attempt) for view in views):
         status = DONE if whole else FAILED
         missing.append((EventType.UPLOAD_STOP, events.args(EventType.UPLOAD_STOP, Status=status)))
     return _with(told, missing, ts_ms)
@@ -73,3 +73,8 @@ def _left(attempt: Attempt) -> bool:
 
 def _said(attempt: Attempt, event: EventType) -> bool:
     return attempt.report is not None and any(fact.type == event for fact in attempt.report.events)
+
+
+def _began(attempt: Attempt) -> bool:
+    """Whether its upload module said that it began; what was delivered since is not in the report any more."""
+    return attempt.acked > 0 or _said(attempt, EventType.UPLOAD_START)

@@ -26,6 +26,7 @@ ORDINARY = frozenset(
         Reason.BUCKET_CHECKED,
         Reason.UPLOADING,
         Reason.UPLOADED,
+        Reason.DELIVERED,
     }
 )
 """Reasons that the phase tells already; every other one is a warning of its own."""
