@@ -213,10 +213,6 @@ class Response(Answer):
         """With TRTC's names; made once, as the same answer is given until the recording changes."""
         return self.model_dump_json(by_alias=True).encode()
 
-    def wire(self) -> dict[str, Any]:
-        """JSON-ready, TRTC's names."""
-        return self.model_dump(mode="json", by_alias=True)
-
 
 class CreateCloudRecordingResponse(Response):
     pass
