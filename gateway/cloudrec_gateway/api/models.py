@@ -7,10 +7,11 @@ what pydantic finds into TRTC's error codes.
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_pascal
 
 from cloudrec_contract.naming import NAME_BYTES, room_fault
@@ -206,17 +207,11 @@ class Response(Answer):
     """What an action answers; the envelope adds RequestId."""
 
     task_id: str
-    _json: bytes | None = PrivateAttr(None)
 
+    @cached_property
     def json_bytes(self) -> bytes:
         """With TRTC's names; made once, as the same answer is given until the recording changes."""
-        if self._json is None:
-            self._json = self.model_dump_json(by_alias=True).encode()
-        return self._json
-
-    def wire(self) -> dict[str, Any]:
-        """JSON-ready, TRTC's names."""
-        return self.model_dump(mode="json", by_alias=True)
+        return self.model_dump_json(by_alias=True).encode()
 
 
 class CreateCloudRecordingResponse(Response):

@@ -28,7 +28,7 @@ def new_request_id() -> str:
 
 def success(response: Response, request_id: str) -> bytes:
     """`{"Response": {…, "RequestId": …}}`; every response has at least one field (TaskId)."""
-    return b'{"Response":%b,"RequestId":"%b"}}' % (response.json_bytes()[:-1], request_id.encode())
+    return b'{"Response":%b,"RequestId":"%b"}}' % (response.json_bytes[:-1], request_id.encode())
 
 
 def failure(fault: ApiFault, request_id: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,7 +49,7 @@ def found(task: describe.Task | None, task_id: str = UID, app: int = APP, hours:
 )
 def test_status(phase: str | None, status: str) -> None:
     known = found(task({"phase": phase}))
-    answer = describe.described(known).wire()
+    answer = json.loads(describe.described(known).json_bytes)
     assert answer == {"TaskId": UID, "Status": status, "StorageFileList": [], "RecorderKey": ""}
 
 
@@ -76,7 +77,9 @@ def test_every_playlist_of_every_attempt() -> None:
             },
         },
     ]
-    files = describe.described(task({"phase": "Recording", "attempts": attempts})).wire()["StorageFileList"]
+    files = json.loads(describe.described(task({"phase": "Recording", "attempts": attempts})).json_bytes)[
+        "StorageFileList"
+    ]
     head = "1400000001_12345__UserId_s_Ym9i__UserId_e_main"
     assert files == [
         {"UserId": "bob", "FileName": f"{head}_video.m3u8", "TrackType": "video", "BeginTimeStamp": 1622186279144},

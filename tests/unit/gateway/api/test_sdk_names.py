@@ -72,7 +72,7 @@ def test_a_response_is_read_by_the_sdk() -> None:
         ],
     )
     read = sdk.DescribeCloudRecordingResponse()
-    read._deserialize({**answer.wire(), "RequestId": "r"})
+    read._deserialize({**json.loads(answer.json_bytes), "RequestId": "r"})
     assert (read.TaskId, read.Status, read.RequestId) == ("t", "InProgress", "r")
     (file,) = read.StorageFileList
     assert (file.UserId, file.FileName, file.TrackType, file.BeginTimeStamp) == ("u", "f.m3u8", "audio", 1622186279144)
