@@ -22,3 +22,19 @@ class Lenient(Model):
     """A model read from a newer or older peer: unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore")
+
+
+def cel(*rules: tuple[str, str]) -> dict[str, Any]:
+    """Schema extra holding (rule, message) pairs for the API server."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
+def frozen(*fields: str) -> tuple[tuple[str, str], ...]:
+    """Rules that refuse a change of these optional or defaulted fields."""
+    return tuple(
+        (
+            f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
+            f"{name} cannot be changed: make a new recording",
+        )
+        for name in fields
+    )

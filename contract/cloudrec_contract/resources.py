@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from cloudrec_contract.model import Lenient, Model
+from cloudrec_contract.mix import Mix
+from cloudrec_contract.model import Lenient, Model, cel, frozen
 
 GROUP = "cloudrec.dev"
 VERSION = "v1alpha1"
@@ -26,22 +27,6 @@ MADE_BY_LABEL = "cloudrec.dev/made-by"
 GATEWAY = "gateway"
 """The label's value on recordings that the gateway made: a client waits for the answer, so one that is too many fails
 at once instead of waiting for its turn."""
-
-
-def cel(*rules: tuple[str, str]) -> dict[str, Any]:
-    """Schema extra holding (rule, message) pairs for the API server."""
-    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
-
-
-def frozen(*fields: str) -> tuple[tuple[str, str], ...]:
-    """Rules that refuse a change of these optional or defaulted fields."""
-    return tuple(
-        (
-            f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
-            f"{name} cannot be changed: make a new recording",
-        )
-        for name in fields
-    )
 
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
@@ -338,6 +323,7 @@ class Storage(Model):
 
 class Mode(StrEnum):
     SINGLE = "Single"
+    MIXED = "Mixed"
 
 
 class DesiredState(StrEnum):
@@ -351,13 +337,14 @@ class CloudRecordingSpec(Model):
     app_ref: AppRef
     room: Room
     robot: Robot = Robot()
-    mode: Mode = Field(Mode.SINGLE, description="Single: every user apart")
+    mode: Mode = Field(Mode.SINGLE, description="Single: every user apart; Mixed: one composed recording of the room")
     desired_state: DesiredState = Field(DesiredState.RUNNING, description="Stopped ends the recording for good")
     max_idle_seconds: int = Field(
         30, ge=5, le=86400, description="end when nobody who may publish has been in the room for so long"
     )
     streams: Streams = Streams()
     output: Output = Output()
+    mix: Mix | None = Field(None, description="of mode Mixed, and of no other")
     storage: Storage
     api_expires_at: AwareDatetime | None = Field(
         None, description="when the gateway stops knowing this task; the recording itself goes on"
@@ -369,6 +356,7 @@ class CloudRecordingSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=cel(
             *frozen("appRef", "room", "robot", "mode", "maxIdleSeconds", "output", "storage", "apiExpiresAt"),
+            ("has(self.mix) == (self.mode == 'Mixed')", "mix is for mode: Mixed, which needs it (mix: {} will do)"),
             (
                 "oldSelf.desiredState != 'Stopped' || self.desiredState == 'Stopped'",
                 "a stopped recording cannot be started again: make a new one",
