@@ -235,3 +235,16 @@ def outside(mix: Mix) -> list[str]:
         if image is not None and (image.left + image.width > width or image.top + image.height > height):
             found.append(f"watermarks[{number}] reaches beyond the canvas of {width} x {height}")
     return found
+
+
+def faults(mix: Mix) -> list[str]:
+    """What stands against it beyond its fields' own bounds, for those who have no API server to ask; as sentences."""
+    found = outside(mix)
+    if mix.video.width * mix.video.height > PIXELS_MAX:
+        found.append("video.width x video.height is more than 1920 x 1080 pixels")
+    if (mix.layout.template is Template.CUSTOM) != bool(mix.layout.windows):
+        found.append("layout.windows are for the template Custom, which needs one at least")
+    for number, mark in enumerate(mix.watermarks):
+        if [mark.image, mark.text, mark.timestamp].count(None) != 2:
+            found.append(f"watermarks[{number}]: give exactly one of image, text and timestamp")
+    return found

@@ -54,6 +54,15 @@ def room_token(room_id: str, room_type: RoomType) -> str:
     return room_id if room_type is RoomType.NUMBER else encode_id(room_id)
 
 
+def playlist_of(stem: str) -> str:
+    return f"{stem}.m3u8"
+
+
+def segment_of(stem: str, start_ms: float) -> str:
+    """`start_ms`: the segment's first sample, ms since the Unix epoch."""
+    return f"{stem}_{utc_stamp(start_ms)}.ts"
+
+
 @dataclass(frozen=True, slots=True)
 class FileNames:
     """All file names of one attempt of one task. `index` 0 has no prefix; from 1 on files are `ha<index>_…`."""
@@ -72,16 +81,21 @@ class FileNames:
     def _plain(self) -> str:
         return f"{self.sdk_app_id}_{room_token(self.room_id, self.room_type)}"
 
+    @property
+    def mixed(self) -> str:
+        """Stem of the playlist and the segments in mixed mode."""
+        return self._head
+
     def single(self, user_id: str, media: FileMedia, kind: FileKind) -> str:
         """Stem of a user's playlist and segments in single mode."""
         return f"{self._head}__UserId_s_{encode_id(user_id)}__UserId_e_{media}_{kind}"
 
     def playlist(self, user_id: str, media: FileMedia, kind: FileKind) -> str:
-        return f"{self.single(user_id, media, kind)}.m3u8"
+        return playlist_of(self.single(user_id, media, kind))
 
     def segment(self, user_id: str, media: FileMedia, kind: FileKind, start_ms: float) -> str:
         """`start_ms`: the segment's first sample, ms since the Unix epoch."""
-        return f"{self.single(user_id, media, kind)}_{utc_stamp(start_ms)}.ts"
+        return segment_of(self.single(user_id, media, kind), start_ms)
 
     def longest_user_id(self, media: FileMedia, kind: FileKind) -> int:
         """Bytes of UTF-8 of the longest user id whose segments can be named; below 1 when no user's can."""
@@ -89,10 +103,10 @@ class FileNames:
         return encoded // 4 * 3
 
     def mixed_playlist(self) -> str:
-        return f"{self._head}.m3u8"
+        return playlist_of(self.mixed)
 
     def mixed_segment(self, start_ms: float) -> str:
-        return f"{self._head}_{utc_stamp(start_ms)}.ts"
+        return segment_of(self.mixed, start_ms)
 
     def mp4(self, user_id: str, media: FileMedia, part: int | None = None) -> str:
         """One merged MP4 over all attempts, so never with `ha`; `part` counts from 1, None when it is not split."""
@@ -108,7 +122,8 @@ def _part(part: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ParsedName:
-    """What a single-mode playlist or segment name tells."""
+    """What the name of a playlist or segment tells. In mixed mode there is no user; `media` is main, and `kind` is
+    audio_video whatever is in the file."""
 
     index: int
     sdk_app_id: int
@@ -137,6 +152,27 @@ def parse_single(name: str) -> ParsedName:
         user_id=decode_id(found["user"]),
         media=found["media"],
         kind=found["kind"],
+        start_ms=parse_utc_stamp(found["utc"]) if found["utc"] else None,
+    )
+
+
+_MIXED = re.compile(
+    r"^(?:ha(?P<ha>\d{1,2})_)?(?P<app>\d+)_(?P<room>[A-Za-z0-9+.\-]+?)(?:_(?P<utc>\d{17}))?\.(?:m3u8|ts)$"
+)
+
+
+def parse_name(name: str) -> ParsedName:
+    """Take the name of a playlist or segment of either mode apart. Raises ValueError when it is none."""
+    found = _MIXED.match(name)
+    if not found:
+        return parse_single(name)
+    return ParsedName(
+        index=int(found["ha"] or 0),
+        sdk_app_id=int(found["app"]),
+        room=found["room"],
+        user_id="",
+        media="main",
+        kind="audio_video",
         start_ms=parse_utc_stamp(found["utc"]) if found["utc"] else None,
     )
 

@@ -153,6 +153,14 @@ class UserSigCheck(Model):
     )
 
 
+class AppImages(Model):
+    """Images that layouts and watermarks of mixed recordings name."""
+
+    allow_private_addresses: bool = Field(
+        False, description="let them come from hosts at private, loopback or link-local addresses"
+    )
+
+
 class CallbackHeader(Model):
     """A header of every callback; its value is `key` of the Secret."""
 
@@ -202,6 +210,7 @@ class RecordingAppSpec(Model):
     api: AppApi | None = Field(None, description="without it the gateway knows nothing of the app")
     limits: AppLimits = AppLimits()
     user_sig: UserSigCheck | None = Field(None, description="without it every UserSig is taken")
+    images: AppImages = AppImages()
     callback: Callback | None = Field(None, description="without it events are in the recordings' status alone")
 
     model_config = ConfigDict(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
+from cloudrec_contract.mix import Mix
 from cloudrec_contract.model import Lenient
 from cloudrec_contract.naming import NAME_BYTES, FileNames, robot_identity
 from cloudrec_contract.resources import DesiredState, Mode, ReportState, Room, Streams
@@ -27,8 +28,8 @@ class LiveKitRoomTask(Lenient):
 
 
 class Task(Lenient):
-    """What a recorder needs to know, but its room token. `desiredState`, `superseded`, `replaced` and
-    `streams.subscribe` change."""
+    """What a recorder needs to know, but its room token. `desiredState`, `superseded`, `replaced`,
+    `streams.subscribe`, and of `mix` the layout and the watermarks change."""
 
     task_id: str
     sdk_app_id: int
@@ -44,6 +45,8 @@ class Task(Lenient):
     max_idle_seconds: int = 30
     streams: Streams = Streams()
     merge_audio_video: bool = Field(False, description="one playlist with both for each (user, media)")
+    mix: Mix | None = Field(None, description="of mode Mixed")
+    private_images: bool = Field(False, description="images may come from private addresses")
     segment_seconds: float = Field(10.0, gt=0)
 
     @property
@@ -129,6 +132,14 @@ class ClockRecord(Record):
     offset: float = Field(ge=-_TIME_MAX, le=_TIME_MAX, allow_inf_nan=False)
 
 
+class ImageRecord(Record):
+    """An image that the layout or a watermark names cannot be had, or is of no use."""
+
+    type: Literal["image"] = "image"
+    url: str = Field(max_length=2060)
+    message: Message = ""
+
+
 class LeftRecord(Record):
     """The robot left the room; `leaveCode` as in event 302."""
 
@@ -147,7 +158,15 @@ class EndRecord(Record):
 
 
 JournalRecord = Annotated[
-    JoinedRecord | StateRecord | ConditionRecord | TrackRecord | SegmentRecord | ClockRecord | LeftRecord | EndRecord,
+    JoinedRecord
+    | StateRecord
+    | ConditionRecord
+    | TrackRecord
+    | SegmentRecord
+    | ClockRecord
+    | ImageRecord
+    | LeftRecord
+    | EndRecord,
     Field(discriminator="type"),
 ]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from cloudrec_contract.naming import parse_single
+from cloudrec_contract.naming import parse_name
 from cloudrec_local.playback.beeps import onsets
 from cloudrec_local.playback.decode import TICKS, Picture, Recording, load
 from cloudrec_local.playback.playlist import PlaylistError
@@ -60,7 +60,7 @@ def check_files(playlists: Iterable[str], get: Callable[[str], bytes], users: Ma
 def _check(key: str, get: Callable[[str], bytes], users: Mapping[str, int]) -> FileReport:
     folder, slash, name = key.rpartition("/")
     try:
-        whose = parse_single(name)
+        whose = parse_name(name)
     except ValueError as error:
         return FileReport(name, "", "", "", faults=(str(error),))
     try:

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
-from cloudrec_contract.naming import encode_id, parse_single
+from cloudrec_contract.naming import encode_id, parse_name
 from cloudrec_contract.resources import (
     APPS,
     GROUP,
@@ -101,7 +101,7 @@ def player_playlists(playlists: Mapping[str, str]) -> dict[str, str]:
     tracks: dict[tuple[int, str, str], dict[str, str]] = {}
     for name in playlists:
         try:
-            parsed = parse_single(name)
+            parsed = parse_name(name)
         except ValueError:
             continue
         tracks.setdefault((parsed.index, parsed.user_id, parsed.media), {})[parsed.kind] = name

@@ -20,7 +20,7 @@ from cloudrec_recorder import settings as settings_module
 from cloudrec_recorder.capture.clock import TaskClock
 from cloudrec_recorder.logs import configure
 from cloudrec_recorder.media import MediaSink
-from cloudrec_recorder.recording import Clock, Outcome
+from cloudrec_recorder.recording import Clock, Outcome, hold_seconds
 from cloudrec_recorder.rooms import Room
 from cloudrec_recorder.rooms.livekit import LiveKitRoom
 from cloudrec_recorder.session import Limits, Session
@@ -56,7 +56,7 @@ async def _run(settings: Settings, name_in_logs: Callable[[Task], None]) -> Outc
         return settings.token_file.read_text().strip()  # the operator renews it
 
     def make_room(task: Task, sink: MediaSink) -> Room:
-        return LiveKitRoom(task.livekit.url, token, sink, TaskClock(task.epoch))
+        return LiveKitRoom(task.livekit.url, token, sink, TaskClock(task.epoch), hold=hold_seconds(task))
 
     try:
         session = Session(settings.spool, TaskFile(settings.task), make_room, clock, limits, name_in_logs)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.events import LeaveCode
-from cloudrec_contract.resources import DesiredState, ReportState
+from cloudrec_contract.naming import NAME_BYTES
+from cloudrec_contract.resources import DesiredState, Mode, ReportState
 from cloudrec_contract.spool import ALIVE, MEDIA, ClockRecord, JoinedRecord, LeftRecord, StateRecord, Task
+from cloudrec_recorder.capture.output import HOLD_SECONDS
 from cloudrec_recorder.journal import Conditions, Journal
 from cloudrec_recorder.media import MediaSink, TrackKey
-from cloudrec_recorder.rooms import Changed, Joined, Left, Published, Room, Unreachable
+from cloudrec_recorder.mix.writer import MixedWriter
+from cloudrec_recorder.rooms import Changed, Joined, Left, Published, Room, Size, Unreachable
 from cloudrec_recorder.segments.disk import Disk
 from cloudrec_recorder.segments.files import STAGGER, Output, SegmentSettings
-from cloudrec_recorder.segments.segmenter import Segmenter
+from cloudrec_recorder.single import SingleWriter
 from cloudrec_recorder.subscription import MAX_STREAMS, Choice, Stream, choose
 from cloudrec_recorder.tasks import TaskFile
+from cloudrec_recorder.writing import Writer, some
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +37,8 @@ OVERLAP_SECONDS: Final = 5.0
 which LiveKit asks publishers for once a second at most."""
 SETTLE_SECONDS: Final = 10.0
 """How long to wait at the end for what is still being transcoded."""
+LIVE_HOLD_SECONDS: Final = 0.1
 _ALIVE_SECONDS: Final = 2.0
-_NAMED: Final = 8  # streams named in a condition's message
 _REMEMBERED: Final = 64  # users that were left out, to be told at the end
 _SHOWN: Final = 32  # characters of a very long user id in it
 
@@ -73,6 +77,11 @@ def _stopped(task: Task) -> Outcome:
         message = "another task with the same app, room and robot began"
         return Outcome(False, Reason.REPEATED_ENTRY, message, LeaveCode.REPEATED_ENTRY)
     return Outcome(False, Reason.STOPPED, "stopped by the task", LeaveCode.NORMAL)
+
+
+def hold_seconds(task: Task) -> float:
+    """How long a new track may be held back until its clock is known: what is composed live cannot wait."""
+    return LIVE_HOLD_SECONDS if task.mode is Mode.MIXED else HOLD_SECONDS
 
 
 class Ending:
@@ -129,26 +138,29 @@ class Recording:
         self._clock = clock
         self._ending = ending
         self._tick_seconds = tick_seconds
-        self._segmenter = Segmenter(
-            Output(
-                names=task.names,
-                epoch_ms=task.epoch,
-                folder=spool.media,
-                disk=spool.disk,
-                journal=spool.journal,
-                settings=SegmentSettings(target=task.segment_seconds, stagger=STAGGER),
-                request_keyframe=self._request_keyframe,
-            ),
-            clock.now,
-            merge=task.merge_audio_video,
+        output = Output(
+            names=task.names,
+            epoch_ms=task.epoch,
+            folder=spool.media,
+            disk=spool.disk,
+            journal=spool.journal,
+            settings=SegmentSettings(target=task.segment_seconds, stagger=STAGGER),
+            request_keyframe=self._request_keyframe,
         )
-        self._room = make_room(task, self._segmenter)
+        self._writer: Writer
+        if task.mode is Mode.MIXED:
+            self._writer = MixedWriter(output, task, clock.now, clock.wall_ms)
+        else:
+            self._writer = SingleWriter(output, clock.now, merge=task.merge_audio_video)
+        self._room = make_room(task, self._writer)
         self._left: Left | None = None
         self._joined = False
         self._unreachable: set[str] = set()
         self._state = ReportState.STARTING
         self._present = Changed(frozenset(), ())
         self._choice = Choice()
+        self._pictures: list[Published] = []
+        self._preferred: dict[str, Size] = {}
         self._idle_since: float | None = None
         self._successor_by: float | None = None
         self._leave_at: float | None = None
@@ -158,7 +170,7 @@ class Recording:
     @property
     def lost_seconds(self) -> Mapping[TrackKey, float]:
         """Media that did not arrive and was given up on, by track."""
-        return self._segmenter.lost_seconds
+        return self._writer.lost_seconds
 
     def hand_over(self, seconds: float) -> bool:
         """Record on until a successor is in the room, for so long at most.
@@ -176,7 +188,8 @@ class Recording:
         events = asyncio.create_task(self._events())
         ticks = asyncio.create_task(self._ticks())
         wanted = asyncio.create_task(self._ending.wanted.wait())
-        work: list[asyncio.Task[None]] = [events, ticks]
+        beside = asyncio.create_task(self._writer.run())
+        work: list[asyncio.Task[None]] = [events, ticks, beside]
         try:
             await asyncio.wait({events, ticks, wanted}, return_when=asyncio.FIRST_COMPLETED)
             if not events.done():
@@ -187,16 +200,20 @@ class Recording:
                     task.result()
         finally:
             wanted.cancel()
-            for task in work:
+            for task in (events, ticks):
                 task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
-            await self._settle()
-            self._segmenter.finish()
+            await asyncio.gather(events, ticks, return_exceptions=True)
+            if not await self._writer.drain(SETTLE_SECONDS):
+                logger.warning("transcoding was not done after %.0f s; the rest is left out", SETTLE_SECONDS)
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
+            self._writer.finish()
             self._log_losses()
         self._note_clocks()
         # Of those too who have left meanwhile: nothing else tells that their media is missing.
-        missing = self._segmenter.unsupported
-        self._say_codecs(Reason.CODEC_UNSUPPORTED, "not recorded", missing, missing.keys())
+        for reason, message in self._writer.conditions(None):
+            if reason is Reason.CODEC_UNSUPPORTED and message:
+                self._conditions.set(reason, message)
         self._say_too_long(self._too_long)
         outcome = self._outcome()
         if outcome.leave_code is not None and self._joined:
@@ -204,15 +221,6 @@ class Recording:
                 LeftRecord(ts=self._clock.wall_ms(), leave_code=outcome.leave_code, message=outcome.message)
             )
         return outcome
-
-    async def _settle(self) -> None:
-        """Wait for what is still being transcoded: sound first, pictures may come behind it."""
-        segmenter = self._segmenter
-        segmenter.stop(0.0)
-        sound = await asyncio.to_thread(segmenter.wait_for_sound, SETTLE_SECONDS)
-        segmenter.stop(0.0)
-        if not (await asyncio.to_thread(segmenter.settle, SETTLE_SECONDS) and sound):
-            logger.warning("transcoding was not done after %.0f s; the rest is left out", SETTLE_SECONDS)
 
     async def _leave(self, events: asyncio.Task[None]) -> None:
         try:
@@ -285,8 +293,10 @@ class Recording:
             self._too_long |= too_long
         self._choice = choose(self._task.streams, tracks, users, self._choice)
         self._room.subscribe(self._choice.sids)
-        chosen = (track for track in tracks if track.sid in self._choice.sids)
-        self._segmenter.expect({track.key for track in chosen if not track.muted})
+        chosen = [track for track in tracks if track.sid in self._choice.sids]
+        self._writer.arrange(chosen, self._task)
+        self._pictures = [track for track in chosen if track.key.kind == "video"]
+        self._prefer()
         if self._choice.waiting:
             self._conditions.set(
                 Reason.STREAMS_WAITING,
@@ -295,7 +305,16 @@ class Recording:
         else:
             self._conditions.clear(Reason.STREAMS_WAITING)
 
+    def _prefer(self) -> None:
+        sizes = self._writer.sizes()
+        wanted = {} if sizes is None else {track.sid: sizes.get(track.key, (0, 0)) for track in self._pictures}
+        if wanted != self._preferred:
+            self._preferred = wanted
+            self._room.prefer(wanted)
+
     def _longest_user_id(self, track: Published) -> int:
+        if self._task.mode is Mode.MIXED:
+            return NAME_BYTES * 4  # no file is named after a user
         kind = "audio_video" if self._task.merge_audio_video else track.key.kind
         return self._task.names.longest_user_id(track.key.media, kind)
 
@@ -303,7 +322,7 @@ class Recording:
         """Users whose files cannot be named, and the bytes that their ids may have."""
         if users:
             named = [f"{_short(user)} ({len(user.encode())} bytes, {most} can be)" for user, most in users.items()]
-            self._conditions.set(Reason.NAME_TOO_LONG, f"not recorded, the user id is too long: {_some(named)}")
+            self._conditions.set(Reason.NAME_TOO_LONG, f"not recorded, the user id is too long: {some(named)}")
         else:
             self._conditions.clear(Reason.NAME_TOO_LONG)
 
@@ -316,15 +335,18 @@ class Recording:
 
     def _tick(self) -> None:
         self._spool.alive()
-        self._segmenter.tick()
+        self._writer.tick()
         task = self._tasks.changed()
         if task is not None:
             self._on_task(task)
+        self._prefer()  # an overloaded composer wants them smaller
         self._say_state()
         self._say_conditions()
         error = self._spool.disk.error
         if error is not None:
             self._ending.want(Outcome(True, Reason.SPOOL_FAILED, str(error)))
+        if self._writer.fault:
+            self._ending.want(Outcome(True, Reason.COMPOSER_FAILED, self._writer.fault))
         if self._leave_at is not None:
             if self._clock.now() >= self._leave_at:
                 self._ending.want(_SUPERSEDED)
@@ -349,36 +371,21 @@ class Recording:
         if self._state not in (ReportState.IDLE, ReportState.RECORDING):
             return
         if not self._choice.sids:
-            self._units_when_idle = self._segmenter.units
+            self._units_when_idle = self._writer.units
             self._enter(ReportState.IDLE)
-        elif self._segmenter.units > self._units_when_idle:
+        elif self._writer.units > self._units_when_idle:
             self._enter(ReportState.RECORDING)
 
     def _say_conditions(self) -> None:
         published = {track.key for track in self._present.tracks}
-        self._say_codecs(Reason.CODEC_UNSUPPORTED, "not recorded", self._segmenter.unsupported, published)
-        self._say_codecs(Reason.TRANSCODED, "transcoded to H.264", self._segmenter.transcoded, published)
-        behind = sorted(f"{key.user_id} ({key.media})" for key in self._segmenter.transcoding_behind)
-        if self._segmenter.audio_behind:
-            behind.insert(0, "everybody's sound")
-        if behind:
-            self._conditions.set(Reason.TRANSCODE_OVERLOAD, f"media is being left out: {_some(behind)}")
-        else:
-            self._conditions.clear(Reason.TRANSCODE_OVERLOAD)
+        for reason, message in self._writer.conditions(published):
+            if message:
+                self._conditions.set(reason, message)
+            else:
+                self._conditions.clear(reason)
         disk = self._spool.disk
         if disk.lost_files:
             self._conditions.set(Reason.SPOOL_FAILED, f"segments not written: {disk.lost_files} ({disk.lost_why})")
-        if self._segmenter.overloaded:
-            self._conditions.set(Reason.SLOW_DISK, "the spool's disk is behind: media is being left out")
-        else:
-            self._conditions.clear(Reason.SLOW_DISK)
-
-    def _say_codecs(self, reason: Reason, what: str, codecs: Mapping[TrackKey, str], published: Set[TrackKey]) -> None:
-        named = [f"{codec} of {key.user_id} ({key.media})" for key, codec in codecs.items() if key in published]
-        if named:
-            self._conditions.set(reason, f"{what}: {_some(sorted(named))}")
-        else:
-            self._conditions.clear(reason)
 
     # --- small things ---------------------------------------------------------------------------------------------
 
@@ -398,24 +405,15 @@ class Recording:
             self._journal.append(ClockRecord(ts=self._clock.wall_ms(), user_id=user, offset=offset))
 
     def _log_losses(self) -> None:
-        for key, seconds in self._segmenter.lost_seconds.items():
+        for key, seconds in self._writer.lost_seconds.items():
             logger.warning(
                 "%.2f s of media were lost on the way", seconds, extra={"user": key.user_id, "kind": key.kind}
             )
-        if self._segmenter.left_out:
-            logger.warning("%d access units were left out: the disk was behind", self._segmenter.left_out)
-        if self._segmenter.audio_left_out:
-            logger.warning("%d packets were left out: transcoding was behind", self._segmenter.audio_left_out)
 
 
 def _named(streams: tuple[Stream, ...]) -> str:
-    return _some([f"{user} ({media})" for user, media in streams])
+    return some([f"{user} ({media})" for user, media in streams])
 
 
 def _short(user: str) -> str:
     return user if len(user) <= _SHOWN else f"{user[:_SHOWN]}…"
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -25,7 +25,8 @@ _Waiting = tuple[float, int, bytes, bool, bool]
 class TrackOutput:
     """Places one stream's frames on the time line and delivers them in order, strictly growing within a source.
 
-    `new_source` gives a number that no stream has had; `request_keyframe` asks the publisher for one.
+    `new_source` gives a number that no stream has had; `request_keyframe` asks the publisher for one. Frames wait
+    for the first sender report for `hold` seconds.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class TrackOutput:
         sink: MediaSink,
         new_source: Callable[[], int],
         request_keyframe: Callable[[], None],
+        hold: float = HOLD_SECONDS,
     ) -> None:
         self.key = key
         self._codec = codec
@@ -45,6 +47,7 @@ class TrackOutput:
         self._sink = sink
         self._new_source = new_source
         self._request_keyframe = request_keyframe
+        self._hold = hold
         self._timeline = TrackTimeline(clock_rate, participant, audio=not self._video)
         self._source = new_source()
         self._held: deque[_Waiting] = deque()
@@ -93,7 +96,7 @@ class TrackOutput:
 
     def service(self, now: float) -> None:
         """To be called now and then: no report came in time, so go by arrival."""
-        if self._holding and self._held_since is not None and now - self._held_since >= HOLD_SECONDS:
+        if self._holding and self._held_since is not None and now - self._held_since >= self._hold:
             self._release()
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cloudrec_recorder.capture.clock import TaskClock
-from cloudrec_recorder.capture.output import TrackOutput
+from cloudrec_recorder.capture.output import HOLD_SECONDS, TrackOutput
 from cloudrec_recorder.capture.rtp import Buffer, build_receiver_reports, parse_rtp, sender_reports
 from cloudrec_recorder.capture.sdp import CODECS, StreamDescription
 from cloudrec_recorder.capture.timeline import ParticipantClock
@@ -45,14 +45,23 @@ class Counters:
 class MediaReceiver:
     """Streams by SSRC. `send` takes a plain RTCP packet to be protected and sent; it must not raise.
 
-    `sources` numbers the sources of this process; give the same one to each successor of a receiver.
+    `sources` numbers the sources of this process; give the same one to each successor of a receiver. A new stream waits
+    for its first sender report for `hold` seconds.
     """
 
-    def __init__(self, clock: TaskClock, sink: MediaSink, sources: itertools.count[int], send: Send) -> None:
+    def __init__(
+        self,
+        clock: TaskClock,
+        sink: MediaSink,
+        sources: itertools.count[int],
+        send: Send,
+        hold: float = HOLD_SECONDS,
+    ) -> None:
         self._clock = clock
         self._sink = sink
         self._sources = sources
         self._send = send
+        self._hold = hold
         self._ssrc = secrets.randbits(31)
         self._descriptions: Mapping[int, StreamDescription] = {}
         self._wanted: Mapping[str, WantedTrack] = {}
@@ -160,6 +169,7 @@ class MediaReceiver:
             self._sink,
             lambda: next(self._sources),
             lambda: self._ask(ssrc),
+            self._hold,
         )
         stream = RtpStream(ssrc, description.codecs, output, self._clock.now())
         self._streams[ssrc] = stream

@@ -12,6 +12,9 @@ from typing import Protocol
 
 from cloudrec_recorder.media import TrackKey
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -72,6 +75,12 @@ class Room(Protocol):
 
     def subscribe(self, sids: Set[str]) -> None:
         """Receive exactly these tracks (level-triggered: called with the whole set at each change)."""
+
+    def prefer(self, sizes: Mapping[str, Size]) -> None:
+        """Receive of these tracks, by sid, the simulcast layer nearest to this size; of the others the best.
+
+        A size of nothing pauses the track. Level-triggered, as `subscribe`.
+        """
 
     def request_keyframe(self, key: TrackKey) -> None:
         """Ask the publisher for a keyframe (PLI); rate-limited and repeated by the connector as needed."""

@@ -11,12 +11,13 @@ import contextlib
 import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Set
+from collections.abc import AsyncIterator, Callable, Mapping, Set
 
 from cloudrec_recorder.capture.clock import TaskClock
+from cloudrec_recorder.capture.output import HOLD_SECONDS
 from cloudrec_recorder.capture.receiver import MediaReceiver
 from cloudrec_recorder.media import MediaSink, TrackKey
-from cloudrec_recorder.rooms import Changed, Joined, Left, RoomEvent, Unreachable
+from cloudrec_recorder.rooms import Changed, Joined, Left, RoomEvent, Size, Unreachable
 from cloudrec_recorder.rooms.events import EventQueue
 from cloudrec_recorder.rooms.livekit_connection import Connection
 from cloudrec_recorder.rooms.livekit_state import Rejoin
@@ -39,7 +40,8 @@ class LiveKitRoom:
 
     `url`: the server's base URL (ws, wss, http, https). `token`: gives the room token as it is now, called at each
     join. `sink`: gets the media. `clock`: the process's one clock. After a loss it rejoins for `rejoin_deadline`
-    seconds (then `Left(100)`); the first join is tried for `join_deadline` seconds (then `Left(None)`).
+    seconds (then `Left(100)`); the first join is tried for `join_deadline` seconds (then `Left(None)`). A new track
+    waits for its first sender report for `hold` seconds.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class LiveKitRoom:
         *,
         rejoin_deadline: float = REJOIN_DEADLINE_SECONDS,
         join_deadline: float = JOIN_DEADLINE_SECONDS,
+        hold: float = HOLD_SECONDS,
     ) -> None:
         self._url = url
         self._token = token
@@ -58,8 +61,10 @@ class LiveKitRoom:
         self._clock = clock
         self._rejoin_deadline = rejoin_deadline
         self._join_deadline = join_deadline
+        self._hold = hold
         self._sources = itertools.count(1)
         self._wanted: frozenset[str] = frozenset()
+        self._sizes: dict[str, Size] = {}
         self._stop = asyncio.Event()
         self._finished = asyncio.Event()
         self._connection: Connection | None = None
@@ -84,6 +89,12 @@ class LiveKitRoom:
         self._wanted = frozenset(sids)
         if self._connection is not None:
             self._connection.subscribe(self._wanted)
+
+    def prefer(self, sizes: Mapping[str, Size]) -> None:
+        """Receive the layers of these tracks that are nearest to these sizes."""
+        self._sizes = dict(sizes)
+        if self._connection is not None:
+            self._connection.prefer(self._sizes)
 
     def request_keyframe(self, key: TrackKey) -> None:
         """Ask the publisher of this track for a keyframe."""
@@ -148,12 +159,13 @@ class LiveKitRoom:
         self._connection = Connection(
             self._url,
             self._clock,
-            lambda send: MediaReceiver(self._clock, self._sink, self._sources, send),
+            lambda send: MediaReceiver(self._clock, self._sink, self._sources, send, self._hold),
             tell,
             self._stop,
             rejoined=rejoined,
         )
         self._connection.subscribe(self._wanted)
+        self._connection.prefer(self._sizes)
         return self._connection
 
     def _tokens(self) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from livekit.protocol.models import SubscriptionError
@@ -17,7 +17,7 @@ from cloudrec_recorder.capture.clock import TaskClock
 from cloudrec_recorder.capture.peer import MediaLost, MediaPeer
 from cloudrec_recorder.capture.receiver import MediaReceiver, WantedTrack
 from cloudrec_recorder.capture.track import Send
-from cloudrec_recorder.rooms import Changed, Joined, Left, RoomEvent, Unreachable
+from cloudrec_recorder.rooms import Changed, Joined, Left, RoomEvent, Size, Unreachable
 from cloudrec_recorder.rooms.livekit_signal import CannotResume, RoomAbsent, SignalClient, SignalError, TokenRefused
 from cloudrec_recorder.rooms.livekit_state import Rejoin, Roster, outcome_of_leave, turn_servers
 
@@ -63,6 +63,9 @@ class Connection:
         self._peer: MediaPeer | None = None
         self._wanted: frozenset[str] = frozenset()
         self._subscribed: set[str] = set()
+        self._sizes: Mapping[str, Size] = {}
+        self._asked: dict[str, Size | None] = {}
+        """What the server was told of each video track's size; None: the best."""
         self._dirty = asyncio.Event()
         self._quiet = asyncio.Event()  # no media arrives though it should
         self._told: Changed | None = None
@@ -75,6 +78,11 @@ class Connection:
     def subscribe(self, sids: frozenset[str]) -> None:
         """Receive exactly these tracks."""
         self._wanted = sids
+        self._dirty.set()
+
+    def prefer(self, sizes: Mapping[str, Size]) -> None:
+        """Receive the layers of these tracks that are nearest to these sizes; of the others the best."""
+        self._sizes = sizes
         self._dirty.set()
 
     def clock_offsets(self) -> dict[str, float]:
@@ -196,6 +204,7 @@ class Connection:
         if told:
             self._tell(Joined(rejoined=True))
         self._subscribed.clear()  # what was asked for last may have been lost
+        self._asked.clear()
         self._dirty.set()
         return self._signal
 
@@ -311,9 +320,14 @@ class Connection:
                 await signal.subscribe(removed, subscribe=False)
             if added:
                 await signal.subscribe(added, subscribe=True)
-                video = [sid for sid in added if wanted[sid][0].key.kind == "video"]
-                if video:
-                    await signal.best_quality(video)
+            video = {sid: self._sizes.get(sid) for sid in wanted if wanted[sid][0].key.kind == "video"}
+            changed = {sid: size for sid, size in video.items() if sid not in self._asked or self._asked[sid] != size}
+            self._asked = video
+            if best := [sid for sid, size in changed.items() if size is None]:
+                await signal.best_quality(best)
+            for sid, size in changed.items():
+                if size is not None:
+                    await signal.nearest_layer(sid, size)
 
     def _send_rtcp(self, packet: bytes) -> None:
         if self._peer is not None:

@@ -28,6 +28,8 @@ from livekit.protocol.rtc import SessionDescription as RtcDescription
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from cloudrec_recorder.rooms import Size
+
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 MESSAGE_BYTES_MAX = 16 << 20
@@ -179,6 +181,12 @@ class SignalClient:
     async def best_quality(self, sids: list[str]) -> None:
         """Receive the highest layer of these video tracks."""
         settings = UpdateTrackSettings(track_sids=sids, disabled=False, quality=VideoQuality.HIGH)
+        await self.send(SignalRequest(track_setting=settings))
+
+    async def nearest_layer(self, sid: str, size: Size) -> None:
+        """Receive the layer of this video track that is nearest to a size, or nothing of it when that is (0, 0)."""
+        width, height = size
+        settings = UpdateTrackSettings(track_sids=[sid], disabled=not (width and height), width=width, height=height)
         await self.send(SignalRequest(track_setting=settings))
 
     async def leave(self) -> None:

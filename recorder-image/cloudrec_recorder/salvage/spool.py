@@ -20,7 +20,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from cloudrec_contract.conditions import Reason
-from cloudrec_contract.naming import parse_single, parse_utc_stamp
+from cloudrec_contract.naming import FileKind, parse_name, parse_utc_stamp
 from cloudrec_contract.spool import (
     JOURNAL,
     MEDIA,
@@ -310,10 +310,17 @@ def _narrow(playlist: str, whole: Whole) -> bool:
     return playlist.endswith("_audio_video.m3u8") and (whole.video is None or whole.audio is None)
 
 
+def _mixed_kind(whole: Whole) -> FileKind:
+    """Mixed names do not tell it."""
+    if whole.video is None:
+        return "audio"
+    return "video" if whole.audio is None else "audio_video"
+
+
 def _track(file: _Open, whole: Whole, ts: int) -> TrackRecord:
     """The playlist's record, for one whose own was lost. Raises Unsalvageable."""
     try:
-        name = parse_single(file.path.name)
+        name = parse_name(file.path.name)
         if name.media not in ("main", "aux") or name.kind not in ("audio", "video", "audio_video"):
             raise ValueError("no such stream")
         width = height = 0
@@ -328,7 +335,7 @@ def _track(file: _Open, whole: Whole, ts: int) -> TrackRecord:
             track=file.playlist,
             user_id=name.user_id,
             media=name.media,
-            kind=name.kind,
+            kind=name.kind if name.user_id else _mixed_kind(whole),
             codec="AAC" if whole.video is None else "H264",
             begin_time_stamp=file.ms,
             width=width,

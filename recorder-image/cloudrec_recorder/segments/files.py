@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cloudrec_contract.naming import FileKind, FileNames
+from cloudrec_contract.naming import FileKind, FileNames, playlist_of, segment_of
 from cloudrec_contract.spool import SegmentRecord, TrackRecord, encode_record
 from cloudrec_recorder.journal import Journal
 from cloudrec_recorder.media import TrackKey
@@ -70,13 +70,17 @@ class Description:
 
 
 class TrackFiles:
-    """Writes one playlist's segments one after the other. Times are seconds since the epoch."""
+    """Writes one playlist's segments one after the other. Times are seconds since the epoch.
 
-    def __init__(self, output: Output, key: TrackKey, kind: FileKind) -> None:
+    `stem`: of all names; left out, that of single mode.
+    """
+
+    def __init__(self, output: Output, key: TrackKey, kind: FileKind, stem: str | None = None) -> None:
         self._output = output
         self._key = key
         self._kind = kind
-        self._playlist = output.names.playlist(key.user_id, key.media, kind)
+        self._stem = stem if stem is not None else output.names.single(key.user_id, key.media, kind)
+        self._playlist = playlist_of(self._stem)
         self._begun = False
         self._file: SpoolFile | None = None
         self._name = ""
@@ -95,7 +99,7 @@ class TrackFiles:
         start_ms = self._ms(start)
         # Two keyframes can be a tick apart at a layer switch: names differ all the same.
         self._name_ms = max(int(start_ms), self._name_ms + 1)
-        self._name = output.names.segment(self._key.user_id, self._key.media, self._kind, self._name_ms)
+        self._name = segment_of(self._stem, self._name_ms)
         self._start = start
         self._discontinuity = discontinuity
         self._file = SpoolFile(output.disk, output.folder / self._name)

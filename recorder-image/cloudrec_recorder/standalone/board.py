@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from cloudrec_contract.naming import parse_single
+from cloudrec_contract.naming import parse_name
 from cloudrec_contract.resources import ReportState
 from cloudrec_contract.spool import (
     ConditionRecord,
@@ -128,7 +128,7 @@ class Board:
             if name in self._closed:
                 continue
             try:
-                parsed = parse_single(name)
+                parsed = parse_name(name)
             except ValueError:
                 continue
             whose = (parsed.user_id, parsed.media, parsed.kind)

@@ -23,7 +23,7 @@ from cloudrec_contract.spool import DRAINED, JOURNAL, MEDIA, TASK, Task, decode_
 from cloudrec_recorder import logs
 from cloudrec_recorder.capture.clock import TaskClock
 from cloudrec_recorder.media import MediaSink, TrackKey
-from cloudrec_recorder.recording import Clock, Outcome
+from cloudrec_recorder.recording import Clock, Outcome, hold_seconds
 from cloudrec_recorder.rooms import Room
 from cloudrec_recorder.rooms.livekit import LiveKitRoom
 from cloudrec_recorder.session import Limits, Session
@@ -184,7 +184,14 @@ class _Run:
         return outcome
 
     def _room(self, task: Task, sink: MediaSink) -> Room:
-        return LiveKitRoom(task.livekit.url, self._token, sink, TaskClock(task.epoch), join_deadline=JOIN_SECONDS)
+        return LiveKitRoom(
+            task.livekit.url,
+            self._token,
+            sink,
+            TaskClock(task.epoch),
+            join_deadline=JOIN_SECONDS,
+            hold=hold_seconds(task),
+        )
 
     def _told_to_end(self, name: str) -> None:
         if self._stopping:

@@ -11,9 +11,10 @@ from typing import Any, Final
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from cloudrec_contract.mix import faults
 from cloudrec_contract.model import Model
 from cloudrec_contract.naming import ATTEMPTS_MAX, room_fault
-from cloudrec_contract.resources import Robot, Room, RoomType, Streams, UserList
+from cloudrec_contract.resources import Mode, Robot, Room, RoomType, Streams, UserList
 from cloudrec_contract.spool import LiveKitRoomTask, Task
 
 SDK_APP_ID: Final = 1
@@ -52,6 +53,10 @@ class _Given(Task):
     def _whole(self) -> _Given:
         _check_room(self.room, self.sdk_app_id)
         _check_streams(self.streams)
+        if self.mix is not None and self.mode is not Mode.MIXED:
+            raise ValueError("mix: is for mode: Mixed")
+        for fault in faults(self.mix) if self.mix is not None else ():
+            raise ValueError(f"mix.{fault}")
         return self
 
 

@@ -52,7 +52,7 @@ async def run(settings: Settings, store: Store, backup: Store | None, recordings
         if now.gone:
             logger.info("the resource is gone: the recording stops")
             reporter.resource_gone()
-        task_file.change(now.desired, now.subscribe, superseded=now.superseded, replaced=now.replaced)
+        task_file.change(now.desired, now.subscribe, now.mix, superseded=now.superseded, replaced=now.replaced)
         engine.acknowledge(now.acked)
         if now.declared:
             reporter.declared()

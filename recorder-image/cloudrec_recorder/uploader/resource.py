@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
+from cloudrec_contract.mix import Mix
 from cloudrec_contract.resources import DesiredState, Subscription
 from cloudrec_recorder.uploader.kube import ApiError, Resource
 from cloudrec_recorder.uploader.retry import backoff
@@ -22,9 +23,9 @@ BETWEEN_WATCHES_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the resource asks of this Pod. `subscribe` is None when it cannot be read; `declared`: the operator has
-    this Pod's attempt in the status, so reports are let in; `superseded`: a later attempt records already; `replaced`:
-    it is to stop because another task of the same app, room and robot began."""
+    """What the resource asks of this Pod. `subscribe` and `mix` are None when they cannot be read; `declared`: the
+    operator has this Pod's attempt in the status, so reports are let in; `superseded`: a later attempt records already;
+    `replaced`: it is to stop because another task of the same app, room and robot began."""
 
     desired: DesiredState
     subscribe: Subscription | None
@@ -33,6 +34,7 @@ class Wishes:
     gone: bool = False
     superseded: bool = False
     replaced: bool = False
+    mix: Mix | None = None
 
 
 GONE = Wishes(DesiredState.STOPPED, None, gone=True)
@@ -50,6 +52,11 @@ def wishes(resource: Resource | None, task_id: str, pod: str, pod_uid: str) -> W
     except ValidationError:
         logger.warning("streams.subscribe cannot be read and stays as it was")
         subscribe = None
+    try:
+        mix = Mix.model_validate(spec["mix"]) if "mix" in spec else None
+    except ValidationError:
+        logger.warning("mix cannot be read and stays as it was")
+        mix = None
     attempts = resource.get("status", {}).get("attempts", [])
     own = next((a for a in attempts if a.get("pod") == pod and a.get("podUID") == pod_uid), None)
     return Wishes(
@@ -59,6 +66,7 @@ def wishes(resource: Resource | None, task_id: str, pod: str, pod_uid: str) -> W
         declared=own is not None,
         superseded=own is not None and any(_records_after(own, attempt) for attempt in attempts),
         replaced=replaced and not told,
+        mix=mix,
     )
 
 

@@ -18,6 +18,7 @@ from cloudrec_contract.spool import (
     ClockRecord,
     ConditionRecord,
     EndRecord,
+    ImageRecord,
     JoinedRecord,
     JournalRecord,
     LeftRecord,
@@ -48,6 +49,8 @@ UNACKED_EVENTS = 64
 LAST_IN = {EventType.UPLOAD_ERROR: 1, EventType.FILE_SLICE: 2, EventType.FILE_INFO: 2}
 """When more events wait than fit, these give way to all others, those with the higher rank first."""
 FILES = 512
+IMAGES = 256
+"""URLs whose failure is told of."""
 CONDITIONS = 16
 MESSAGE = 1024
 """Bounds of the report, as in the resource's schema; `MESSAGE` in characters."""
@@ -81,6 +84,7 @@ class State(Holdings):
         self._left: LeftRecord | None = None
         self._recorder = ReportState.STARTING
         self._conditions: dict[str, str] = {}
+        self._images: dict[str, ImageRecord] = {}
         self._episodes: list[Trouble | Switched] = []
         self._errors_said = 0
         self._said: set[tuple[int, str]] = set()
@@ -104,6 +108,9 @@ class State(Holdings):
             case ClockRecord():
                 if len(self.clock_offsets) < CLOCKS or record.user_id in self.clock_offsets:
                     self.clock_offsets[record.user_id] = record.offset
+            case ImageRecord():
+                if len(self._images) < IMAGES:
+                    self._images.setdefault(record.url, record)
             case LeftRecord():
                 self._left = self._left or record
             case EndRecord():
@@ -145,6 +152,9 @@ class State(Holdings):
             yield Fact(EventType.UPLOAD_ERROR, trouble.ts, args(EventType.UPLOAD_ERROR, **_store_said(trouble)))
         if self._joined and self._unsaid(EventType.RECORDER_START):
             yield Fact(EventType.RECORDER_START, self._joined.ts, args(EventType.RECORDER_START, Status=0))
+        for url, image in self._images.items():
+            if self._unsaid(EventType.DOWNLOAD_IMAGE_ERROR, url):
+                yield Fact(EventType.DOWNLOAD_IMAGE_ERROR, image.ts, args(EventType.DOWNLOAD_IMAGE_ERROR, Url=url))
         for track in self.tracks.values():
             shown = track.bucket.segments or (track.published and track.backup.segments)
             if track.info and shown and self._unsaid(EventType.FILE_SLICE, track.name):
@@ -206,8 +216,8 @@ class State(Holdings):
 
 
 def _subject(record: Said) -> str:
-    """What makes an event of its kind once-only: the playlist of 304 and 307."""
-    return str(record.args.get("FileName") or record.args.get("FileList") or "")
+    """What makes an event of its kind once-only: the playlist of 304 and 307, the URL of 309."""
+    return str(record.args.get("FileName") or record.args.get("FileList") or record.args.get("Url") or "")
 
 
 def _slice(info: TrackRecord) -> dict[str, Any]:

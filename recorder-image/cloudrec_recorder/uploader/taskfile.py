@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from cloudrec_contract.mix import Mix
 from cloudrec_contract.resources import DesiredState, Subscription
 from cloudrec_contract.spool import Task, parse_task
 from cloudrec_recorder.uploader.files import replace_file
@@ -29,7 +30,7 @@ class TaskFile:
         self._written: Task | None = None
         try:
             old = self._written = parse_task(path.read_bytes())
-            task = _with(task, old.desired_state, old.superseded, old.replaced, old.streams.subscribe)
+            task = _with(task, old.desired_state, old.superseded, old.replaced, old.streams.subscribe, old.mix)
         except FileNotFoundError:
             pass
         except ValidationError:
@@ -44,15 +45,17 @@ class TaskFile:
         self,
         desired: DesiredState,
         subscribe: Subscription | None,
+        mix: Mix | None = None,
         *,
         superseded: bool = False,
         replaced: bool = False,
     ) -> None:
-        """The resource's wishes; no `subscribe` leaves it as it is. Raises OSError."""
+        """The resource's wishes; no `subscribe`, no `mix` leaves it as it is. Raises OSError."""
         if self.stopped:
             desired, replaced = DesiredState.STOPPED, self.task.replaced
         superseded = superseded or self.task.superseded
-        self.task = _with(self.task, desired, superseded, replaced, subscribe or self.task.streams.subscribe)
+        subscribe = subscribe or self.task.streams.subscribe
+        self.task = _with(self.task, desired, superseded, replaced, subscribe, mix or self.task.mix)
         self._write()
 
     def allow(self) -> None:
@@ -75,7 +78,11 @@ class TaskFile:
         logger.info("task.json is written", extra=told)
 
 
-def _with(task: Task, desired: DesiredState, superseded: bool, replaced: bool, subscribe: Subscription) -> Task:
+def _with(
+    task: Task, desired: DesiredState, superseded: bool, replaced: bool, subscribe: Subscription, mix: Mix | None
+) -> Task:
     streams = task.streams.model_copy(update={"subscribe": subscribe})
-    told = {"desired_state": desired, "superseded": superseded, "replaced": replaced}
+    told: dict[str, object] = {"desired_state": desired, "superseded": superseded, "replaced": replaced}
+    if task.mix is not None and mix is not None:
+        told["mix"] = task.mix.model_copy(update={"layout": mix.layout, "watermarks": mix.watermarks})
     return task.model_copy(update={**told, "streams": streams})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Set
+from collections.abc import AsyncIterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from cloudrec_contract.spool import JOURNAL, TASK, JournalRecord, Task, decode_record, parse_task
 from cloudrec_recorder.media import AccessUnit, MediaSink, TrackKey
-from cloudrec_recorder.rooms import Changed, Joined, Left, Published, RoomEvent
+from cloudrec_recorder.rooms import Changed, Joined, Left, Published, RoomEvent, Size
 
 EPOCH_MS = 1_700_000_000_000
 
@@ -97,6 +97,9 @@ class ScriptedRoom:
 
     def clock_offsets(self) -> dict[str, float]:
         return self.offsets
+
+    def prefer(self, sizes: Mapping[str, Size]) -> None:
+        self.preferred = dict(sizes)
 
     def request_keyframe(self, key: TrackKey) -> None:
         self.asked.append(key)

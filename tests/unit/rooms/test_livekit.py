@@ -184,6 +184,9 @@ class Connection:
     def subscribe(self, sids: frozenset[str]) -> None:
         pass
 
+    def prefer(self, sizes: dict[str, tuple[int, int]]) -> None:
+        pass
+
     def clock_offsets(self) -> dict[str, float]:
         return {}
 
