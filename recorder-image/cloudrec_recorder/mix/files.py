@@ -71,7 +71,7 @@ class MixedFiles:
             del self._pending[:-_PENDING_MAX]
             return
         time = sound.position / self._rate
-        if not self._files.is_open or self._full(time + CUT_EARLY):
+        if not self._files.is_open or self._full(time - CUT_EARLY):
             self._mux(before=time)
             self._open(time)
         self._end = time + FRAME / self._rate
