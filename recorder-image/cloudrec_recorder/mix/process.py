@@ -46,6 +46,10 @@ class ComposerProcess:
         """Whole messages; never waits."""
         self._stdin.write(data)
 
+    def hang_up(self) -> None:
+        """Nothing follows: it ends."""
+        self._stdin.close()
+
     async def messages(self) -> AsyncIterator[FromComposer]:
         """Until it ends. Raises ValueError when it says what makes no sense."""
         splitter = Splitter()
@@ -68,4 +72,4 @@ class ComposerProcess:
             self.kill()
             return await self._process.wait()
         finally:
-            self._stdin.transport.abort()
+            self._stdin.close()

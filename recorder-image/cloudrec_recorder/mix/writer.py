@@ -202,6 +202,8 @@ class MixedWriter:
             self._process = None
             await self._died(f"it cannot be started: {error.strerror}")
             return
+        if self._done.is_set():
+            process.hang_up()
         why = ""
         try:
             async for message in process.messages():
@@ -210,10 +212,11 @@ class MixedWriter:
         except ValueError as error:
             why = f"it said what makes no sense: {error}"
             process.kill()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         finally:
             self._process = None
-            if not self._done.is_set():
-                process.kill()
             code = await asyncio.shield(process.ended())
         if not self._done.is_set():
             await self._died(why or (f"signal {-code}" if code < 0 else f"exit code {code}"))
@@ -356,6 +359,8 @@ class MixedWriter:
         process = self._process
         if self._start is None:
             self._done.set()
+            if process is not None:
+                process.hang_up()
         elif process is not None:
             self._turn()
             process.send(wire.encode(wire.End(self._time())))

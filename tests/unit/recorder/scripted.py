@@ -57,6 +57,7 @@ class ScriptedRoom:
         self.sink = sink
         self.subscribed: frozenset[str] = frozenset()
         self.asked: list[TrackKey] = []
+        self.preferred: dict[str, Size] = {}
         self.left = False
         self.offsets: dict[str, float] = {}
         self._leaves = leaves

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cloudrec_contract.mix import Template
 from cloudrec_contract.resources import DesiredState, Report, ReportState, Subscription, UserList
 from cloudrec_recorder.uploader.kube import ApiError, Resource
 from cloudrec_recorder.uploader.report import Reporter
@@ -65,6 +66,14 @@ def test_whose_streams() -> None:
 
 def test_a_newer_subscription_leaves_the_old_one() -> None:
     assert read(resource(spec={"streams": {"subscribe": {"smell": {}}}})).subscribe is None
+
+
+def test_the_layout_of_a_mixed_recording() -> None:
+    mix = {"video": {"width": 640, "height": 360}, "layout": {"template": "Floating"}}
+    found = read(resource(spec={"mix": mix})).mix
+    assert found is not None
+    assert found.layout.template is Template.FLOATING
+    assert read(resource(spec={"mix": {"layout": {"template": "Spiral"}}})).mix is None
 
 
 def test_only_the_own_attempt_counts() -> None:

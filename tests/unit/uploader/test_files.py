@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudrec_contract.mix import Mix
 from cloudrec_contract.resources import DesiredState, Room, Subscription, UserList
 from cloudrec_contract.spool import JoinedRecord, JournalRecord, LiveKitRoomTask, Task, decode_record, encode_record
 from cloudrec_recorder.uploader.tail import LONGEST, Tail
@@ -133,6 +134,19 @@ def test_the_task_is_written_when_allowed(tmp_path: Path) -> None:
     file.change(DesiredState.RUNNING, None)
     assert read(path) == task()
     assert [p.name for p in tmp_path.iterdir()] == ["task.json"]
+
+
+def test_of_a_mix_layout_and_watermarks_change_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "task.json"
+    begun = Mix.model_validate({"video": {"fps": 30}, "fill": "Black"})
+    file = TaskFile(path, task().model_copy(update={"mix": begun}))
+    file.allow()
+    wanted = Mix.model_validate({"video": {"fps": 60}, "layout": {"template": "Floating"}})
+    file.change(DesiredState.RUNNING, None, wanted)
+    assert read(path).mix == begun.model_copy(update={"layout": wanted.layout})
+    file.change(DesiredState.RUNNING, None, None)  # it could not be read
+    assert read(path).mix == begun.model_copy(update={"layout": wanted.layout})
+    assert TaskFile(path, task().model_copy(update={"mix": begun})).task.mix == read(path).mix
 
 
 def test_a_stop_is_written_even_before(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cloudrec_contract.spool import (
     ClockRecord,
     ConditionRecord,
     EndRecord,
+    ImageRecord,
     JoinedRecord,
     JournalRecord,
     LeftRecord,
@@ -227,6 +228,25 @@ def test_308_once_an_episode() -> None:
 def test_a_308_that_a_killed_predecessor_owed_is_said() -> None:
     trouble = Trouble(ts=5, reason=Reason.BUCKET_UNREACHABLE, code="SlowDown", message="m")
     assert [f for f, _ in say(fold([], [started(), trouble, Recovered(ts=6)]))] == [308]
+
+
+def test_309_once_a_url_whatever_is_restarted() -> None:
+    failed = [
+        ImageRecord(ts=4 + n, url=url, message="404") for n, url in enumerate(["http://x/a.png", "http://x/b.png"])
+    ]
+    state = State()
+    for record in [*failed, failed[0]]:
+        state.take(record)
+    due = list(state.due(9))
+    assert [(fact.type, fact.ts, fact.args) for fact in due] == [
+        (EventType.DOWNLOAD_IMAGE_ERROR, 4, {"Url": "http://x/a.png"}),
+        (EventType.DOWNLOAD_IMAGE_ERROR, 5, {"Url": "http://x/b.png"}),
+    ]
+    successor = State()
+    successor.take_own(Said(ts=9, seq=1, event=due[0].type, args=due[0].args))
+    for record in failed:
+        successor.take(record)
+    assert [fact.args["Url"] for fact in successor.due(9)] == ["http://x/b.png"]
 
 
 def test_what_never_began_is_finished_at_its_end() -> None:
