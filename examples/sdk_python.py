@@ -3,6 +3,7 @@
     pip install tencentcloud-sdk-python-trtc==3.1.177
     eval "$(cloudrec status --env)"            # endpoint, SecretId and SecretKey of the embedded stack
     python examples/sdk_python.py demo         # records the room "demo" for 20 s; `cloudrec publish` puts users into it
+    python examples/sdk_python.py demo --mixed # one picture and one sound of the whole room
 
 Everything comes from the environment: CLOUDREC_ENDPOINT (host:port), CLOUDREC_SECRET_ID, CLOUDREC_SECRET_KEY,
 CLOUDREC_SDK_APP_ID; where the files go from CLOUDREC_BUCKET, CLOUDREC_REGION, CLOUDREC_ACCESS_KEY,
@@ -31,6 +32,13 @@ from tencentcloud.trtc.v20190722.trtc_client import TrtcClient
 RETRY_PAUSES = (3, 6, 12)
 """Seconds between tries after an InternalError, as the recording guide advises."""
 
+LANDSCAPE = {
+    "MixTranscodeParams": {
+        "VideoParams": {"Width": 1280, "Height": 720, "Fps": 15, "BitRate": 1_500_000, "Gop": 10},
+    },
+}
+"""A mixed recording's picture; left out, it is upright: 360 x 640."""
+
 T = TypeVar("T")
 
 
@@ -56,8 +64,13 @@ class Recorder:
         self._client = TrtcClient(credential, "ap-guangzhou", ClientProfile(httpProfile=http))
         self._sdk_app_id = sdk_app_id
 
-    def create(self, room: str, robot: str, user_sig: str, storage: dict[str, Any]) -> str:
-        """Start recording the string room `room`, every user apart; the TaskId."""
+    def create(
+        self, room: str, robot: str, user_sig: str, storage: dict[str, Any], mix: dict[str, Any] | None = None
+    ) -> str:
+        """Start recording the string room `room`; the TaskId.
+
+        Every user apart, or with `mix` (MixTranscodeParams, MixLayoutParams; {} will do) in one picture.
+        """
         return str(
             self._call(
                 "CreateCloudRecording",
@@ -65,17 +78,20 @@ class Recorder:
                 RoomIdType=0,
                 UserId=robot,
                 UserSig=user_sig,
-                RecordParams={"RecordMode": 1, "MaxIdleTime": 60, "StreamType": 0},
+                RecordParams={"RecordMode": 1 if mix is None else 2, "MaxIdleTime": 60, "StreamType": 0},
                 StorageParams={"CloudStorage": storage},
+                **(mix or {}),
             ).TaskId
         )
 
     def describe(self, task_id: str) -> Any:
         return self._call("DescribeCloudRecording", TaskId=task_id)
 
-    def modify(self, task_id: str, subscribe: dict[str, list[str]]) -> None:
-        """Replaces whose streams are recorded; what is left out is everybody's again."""
-        self._call("ModifyCloudRecording", TaskId=task_id, SubscribeStreamUserIds=subscribe)
+    def modify(self, task_id: str, subscribe: dict[str, list[str]], layout: dict[str, Any] | None = None) -> None:
+        """Replaces whose streams are recorded, and a mixed recording's layout (MixLayoutParams); what is left out is
+        everybody's and the grid's again."""
+        changes = {"MixLayoutParams": layout} if layout else {}
+        self._call("ModifyCloudRecording", TaskId=task_id, SubscribeStreamUserIds=subscribe, **changes)
 
     def delete(self, task_id: str) -> None:
         self._call("DeleteCloudRecording", TaskId=task_id)
@@ -86,10 +102,11 @@ class Recorder:
         return retried(lambda: getattr(self._client, action)(request))
 
 
-def record(recorder: Recorder, room: str, storage: dict[str, Any], seconds: float) -> list[Any]:
+def record(recorder: Recorder, room: str, storage: dict[str, Any], seconds: float, *, mixed: bool = False) -> list[Any]:
     """Record for so long from the first media on; the files."""
     # The UserSig is made by the app's server (tls-sig-api-v2); without spec.userSig the RecordingApp takes any.
-    task_id = recorder.create(room, "recorder-1", os.environ.get("CLOUDREC_USER_SIG", "unsigned"), storage)
+    user_sig = os.environ.get("CLOUDREC_USER_SIG", "unsigned")
+    task_id = recorder.create(room, "recorder-1", user_sig, storage, LANDSCAPE if mixed else None)
     print(f"TaskId {task_id}")
     try:
         deadline = time.monotonic() + 60
@@ -108,6 +125,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("room", nargs="?", default="demo")
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--mixed", action="store_true", help="one composed recording instead of one for each user")
     arguments = parser.parse_args()
     env = os.environ
     try:
@@ -127,7 +145,7 @@ def main() -> int:
         }
     except KeyError as missing:
         parser.error(f"{missing.args[0]} is not set; see --help")
-    for file in record(recorder, arguments.room, storage, arguments.seconds):
+    for file in record(recorder, arguments.room, storage, arguments.seconds, mixed=arguments.mixed):
         print(f"{file.UserId:12} {file.TrackType:12} {file.BeginTimeStamp}  {file.FileName}")
     return 0
 

@@ -1,0 +1,101 @@
+"""A mixed recording's picture looked at window by window: whose picture is there, and is it lit."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+
+from cloudrec_contract.layout import Source, arrange
+from cloudrec_contract.mix import Layout
+from cloudrec_local.playback.beeps import onsets
+from cloudrec_local.playback.decode import Recording
+from cloudrec_local.synthetic.code import Code, Luma, read
+from cloudrec_local.synthetic.picture import is_flash
+from cloudrec_local.synthetic.sound import beep_hz
+from tests.analysis.files import read_playlist
+
+Rect = tuple[int, int, int, int]
+"""Left, top, width, height."""
+PAIR_SECONDS = 0.4
+"""A flash and a beep further apart do not belong together; they come once a second."""
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A decoded mixed recording: its pictures' luma beside what `playback` reads of it."""
+
+    recording: Recording
+    frames: list[tuple[float, Luma]]
+    """Wall time (s) and luma of each picture."""
+
+    def codes(self, rect: Rect) -> Iterator[tuple[float, Code | None]]:
+        """What is to be read in a window, picture by picture."""
+        for wall, luma in self.frames:
+            yield wall, read(crop(luma, rect))
+
+    def shows(self, places: Sequence[tuple[Rect, int]]) -> list[tuple[float, bool]]:
+        """Picture by picture: whether these users (by number), and nobody else, are in these windows."""
+        return [
+            (wall, all((code := read(crop(luma, rect))) is not None and code.user == user for rect, user in places))
+            for wall, luma in self.frames
+        ]
+
+    def offsets(self, rect: Rect, user: int) -> list[float]:
+        """Seconds from each beep of the user to the flash in his window that goes with it."""
+        lit = [wall for wall, on in rising((wall, is_flash(crop(luma, rect))) for wall, luma in self.frames) if on]
+        heard = [
+            sound.wall + onset
+            for sound in self.recording.sounds
+            for onset in onsets(sound.samples, sound.rate, beep_hz(user))
+        ]
+        pairs = [(min(heard, key=lambda at: abs(at - flash)), flash) for flash in lit if heard]
+        return [flash - beep for beep, flash in pairs if abs(flash - beep) < PAIR_SECONDS]
+
+
+def look(playlist: Path) -> Composed:
+    """Decode a mixed playlist and the segments beside it. Raises PlaylistError and FileNotFoundError."""
+    recording = read_playlist(playlist)
+    frames: list[tuple[float, Luma]] = []
+    for segment in recording.segments:
+        with av.open(io.BytesIO((playlist.parent / segment.name).read_bytes()), format="mpegts") as container:
+            frames += [(0.0, _luma(frame)) for frame in container.decode(video=0)]
+    walls = [picture.wall for picture in recording.pictures]
+    if len(walls) != len(frames):
+        raise ValueError(f"{len(frames)} pictures by the segments, {len(walls)} by the playlist")
+    return Composed(recording, [(wall, luma) for wall, (_, luma) in zip(walls, frames, strict=True)])
+
+
+def windows(layout: Layout, width: int, height: int, users: Sequence[str]) -> list[Rect]:
+    """Where these users' cameras are, in their order."""
+    sources = [Source(user, "main", True) for user in users]
+    placed = {
+        w.source.user_id: (w.left, w.top, w.width, w.height)
+        for w in arrange(layout, width, height, sources)
+        if w.source
+    }
+    return [placed[user] for user in users]
+
+
+def crop(luma: Luma, rect: Rect) -> Luma:
+    left, top, width, height = rect
+    return luma[top : top + height, left : left + width]
+
+
+def rising(seen: Iterable[tuple[float, bool]]) -> Iterator[tuple[float, bool]]:
+    """Each moment with whether it begins something; what was there from the beginning does not."""
+    before = True
+    for wall, on in seen:
+        yield wall, on and not before
+        before = on
+
+
+def _luma(frame: VideoFrame) -> Luma:
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return rows[: frame.height, : frame.width].copy()

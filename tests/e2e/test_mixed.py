@@ -1,0 +1,150 @@
+"""A room in one picture: by Tencent's SDK through the gateway, with people who come and go and a layout that changes;
+and a recorder that is killed in the middle of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cloudrec_contract.mix import BigPicture, Layout, Template
+from cloudrec_contract.playlist import parse
+from cloudrec_contract.resources import Phase
+from cloudrec_local.fetch import download
+from cloudrec_local.stack import Stack
+from cloudrec_local.status import environment
+from cloudrec_local.synthetic.plan import Plan, standard_plan
+from cloudrec_local.synthetic.process import SyntheticUsers
+from tests.analysis.composed import look, windows
+from tests.chaos.scene import container
+from tests.e2e.task import Cluster, recording
+from tests.e2e.test_gateway import _gone, _named, sdk_example, until
+
+pytestmark = [pytest.mark.media, pytest.mark.cluster]
+
+WIDTH, HEIGHT = 1280, 720
+GRID = Layout()
+FLOATING = Layout(template=Template.FLOATING, big_picture=BigPicture(user_id="user-2"))
+CHANGED_SECONDS = 1.0
+"""From a Modify, or somebody's coming or going, until the picture shows it."""
+OFFSET_SECONDS = 0.060
+
+
+def plan(users: int) -> Plan:
+    return standard_plan(users, width=640, height=360, fps=30)
+
+
+async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path: Path) -> None:
+    env, cluster = environment(stack.status()), Cluster.of(stack)
+    sdk = sdk_example().Recorder(
+        env["CLOUDREC_ENDPOINT"],
+        env["CLOUDREC_SECRET_ID"],
+        env["CLOUDREC_SECRET_KEY"],
+        int(env["CLOUDREC_SDK_APP_ID"]),
+    )
+    storage = {
+        "Vendor": 1,
+        "Region": env["CLOUDREC_REGION"],
+        "Bucket": env["CLOUDREC_BUCKET"],
+        "AccessKey": env["CLOUDREC_ACCESS_KEY"],
+        "SecretKey": env["CLOUDREC_ACCESS_SECRET"],
+    }
+    mix = {
+        "MixTranscodeParams": {
+            "VideoParams": {"Width": WIDTH, "Height": HEIGHT, "Fps": 30, "BitRate": 3_000_000, "Gop": 2}
+        }
+    }
+    async with SyntheticUsers(cluster.server, "assembly", plan(3)) as users:
+        await users.published()
+        await users.do("user-3", "leave")
+        task = await asyncio.to_thread(sdk.create, "assembly", "recorder-1", "unsigned", storage, mix)
+        await until(lambda: sdk.describe(task), lambda told: told.Status == "InProgress", 30)
+        told = await until(lambda: sdk.describe(task), lambda told: len(told.StorageFileList) == 1, 30)
+        await asyncio.sleep(4)
+        await users.do("user-3", "join")
+        await users.do("user-3", "publish")
+        came = time.time()
+        await asyncio.sleep(4)
+        await asyncio.to_thread(sdk.modify, task, {}, {"MixLayoutMode": 1, "MaxResolutionUserId": "user-2"})
+        modified = time.time()
+        await asyncio.sleep(4)
+        await users.do("user-1", "leave")
+        left = time.time()
+        await asyncio.sleep(4)
+        name = await _named(cluster, task)
+        objects = await cluster.objects(name)
+        await asyncio.to_thread(sdk.delete, task)
+        await cluster.phase(name, Phase.COMPLETED)
+    assert await until(lambda: _gone(sdk, task), bool, 5)
+
+    (file,) = told.StorageFileList
+    assert (file.UserId, file.TrackType) == ("", "audio_video")
+    assert parse(objects.get(file.FileName).decode()).begin_ms == file.BeginTimeStamp
+    download(objects, tmp_path / "files", players=False)
+    (playlist,) = (tmp_path / "files").glob("*.m3u8")
+    assert playlist.name == file.FileName
+    seen = await asyncio.to_thread(look, playlist)
+    assert list(seen.recording.faults) == []
+    assert not any(segment.discontinuity for segment in seen.recording.segments)
+    walls = np.array([picture.wall for picture in seen.recording.pictures])
+    assert np.diff(walls) == pytest.approx(1 / 30, abs=1e-3)  # a steady rate, whoever comes and goes
+
+    begun = walls[0]
+    scenes = [
+        (begun, came, GRID, ("user-1", "user-2")),
+        (came, modified, GRID, ("user-1", "user-2", "user-3")),
+        (modified, left, FLOATING, ("user-1", "user-2", "user-3")),
+        (left, walls[-1], FLOATING, ("user-2", "user-3")),
+    ]
+    for since, to, layout, who in scenes:
+        rects = windows(layout, WIDTH, HEIGHT, who)
+        shown = seen.shows([(rect, int(user[-1])) for rect, user in zip(rects, who, strict=True)])
+        good = [on for wall, on in shown if since + 2 * CHANGED_SECONDS < wall < to - CHANGED_SECONDS / 2]
+        assert np.mean(good) > 0.95, (layout.template, who)
+        first = next(wall for wall, on in shown if on and wall > since - CHANGED_SECONDS)
+        if since != begun:
+            assert first - since < CHANGED_SECONDS, (layout.template, who)
+    rects = windows(GRID, WIDTH, HEIGHT, ("user-1", "user-2", "user-3"))
+    offsets = [abs(at) for user in (2, 3) for at in seen.offsets(rects[user - 1], user)]
+    offsets += [abs(at) for at in seen.offsets(windows(GRID, WIDTH, HEIGHT, ("user-1", "user-2"))[0], 1)]
+    assert len(offsets) >= 6
+    print(f"A/V offset p95 {np.quantile(offsets, 0.95) * 1000:.0f} ms over {len(offsets)}")
+    assert np.quantile(offsets, 0.95) <= OFFSET_SECONDS
+
+
+async def test_a_recorder_that_is_killed_has_a_successor(stack: Stack, tmp_path: Path) -> None:
+    cluster = Cluster.of(stack)
+    mix = {"video": {"width": 640, "height": 360, "fps": 30, "gopSeconds": 2}}
+    async with SyntheticUsers(cluster.server, "fragile", plan(2)) as users:
+        await users.published()
+        await cluster.apply(tmp_path, recording("fragile", "fragile", mode="Mixed", mix=mix))
+        await cluster.phase("fragile", Phase.RECORDING)
+        await asyncio.sleep(5)
+        status = await cluster.status("fragile")
+        uid = status.attempts[0].pod_uid
+        assert uid is not None
+        killed = time.time()
+        os.kill(container(uid, "recorder").pid, signal.SIGKILL)
+        await cluster.until("fragile", lambda s: any(a.index == 1 and a.report and a.report.files for a in s.attempts))
+        await asyncio.sleep(3)
+        status = await cluster.stop("fragile")
+    assert status.phase is Phase.COMPLETED
+    download(await cluster.objects("fragile"), tmp_path / "files", players=False)
+    first, second = sorted((tmp_path / "files").glob("*.m3u8"), key=lambda path: path.name.startswith("ha1_"))
+    assert second.name == f"ha1_{first.name}"
+    before, after = await asyncio.to_thread(look, first), await asyncio.to_thread(look, second)
+    for part in (before, after):
+        assert list(part.recording.faults) == []
+        rects = windows(GRID, 640, 360, ("user-1", "user-2"))
+        shown = part.shows([(rects[0], 1), (rects[1], 2)])
+        assert np.mean([on for _, on in shown[30:]]) > 0.9
+    lost = killed - before.recording.pictures[-1].wall
+    back = after.recording.pictures[0].wall - killed
+    print(f"killed: {lost:.2f} s lost before, recording again after {back:.2f} s")
+    assert lost <= 0.5
+    assert not [line for line in first.read_text().splitlines() if "DISCONTINUITY" in line]
