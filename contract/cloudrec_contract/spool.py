@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
+from cloudrec_contract.mix import Mix
 from cloudrec_contract.model import Lenient
 from cloudrec_contract.naming import NAME_BYTES, FileNames, robot_identity
 from cloudrec_contract.resources import DesiredState, Mode, ReportState, Room, Streams
@@ -44,6 +45,7 @@ class Task(Lenient):
     max_idle_seconds: int = 30
     streams: Streams = Streams()
     merge_audio_video: bool = Field(False, description="one playlist with both for each (user, media)")
+    mix: Mix | None = None
     segment_seconds: float = Field(10.0, gt=0)
 
     @property
