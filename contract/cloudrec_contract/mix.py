@@ -24,7 +24,8 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 ImageUrl = Annotated[
     str,
     Field(
-        pattern=r"^https?://[a-zA-Z0-9._~:@!&()*+,%=\[\]-]+/[a-zA-Z0-9._~:/@!&()*+,%=-]*\.([jJ][pP][eE]?[gG]|[pP][nN][gG])(\?\S*)?$",
+        pattern=r"^https?://[a-zA-Z0-9._~:@!&()*+,%=\[\]-]+/[a-zA-Z0-9._~:/@!&()*+,%=\[\]-]*"
+        r"\.([jJ][pP][eE]?[gG]|[pP][nN][gG])([?#]\S*)?$",
         max_length=2060,
         description="http(s) address of a JPEG or PNG of at most 5 MB and 2048 pixels a side",
     ),
@@ -220,7 +221,21 @@ class Mix(Model):
     watermarks: list[Watermark] = Field([], max_length=WATERMARKS_MAX)
     fill: Fill = Fill.LAST_FRAME
 
-    model_config = ConfigDict(json_schema_extra=cel(*frozen("video", "audio", "fill")))
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            *frozen("video", "audio", "fill"),
+            (
+                "self.layout.windows.all(w, w.left + w.width <= self.video.width && "
+                "w.top + w.height <= self.video.height)",
+                "layout.windows reach beyond the canvas (video.width and video.height)",
+            ),
+            (
+                "self.watermarks.all(w, !has(w.image) || (w.image.left + w.image.width <= self.video.width && "
+                "w.image.top + w.image.height <= self.video.height))",
+                "watermarks reach beyond the canvas (video.width and video.height)",
+            ),
+        )
+    )
 
 
 def outside(mix: Mix) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from cloudrec_contract.resources import RoomType
+from cloudrec_contract.resources import Mode, RoomType
 
 FileMedia = Literal["main", "aux"]
 FileKind = Literal["audio", "video", "audio_video"]
@@ -105,6 +105,10 @@ class FileNames:
     def mixed_playlist(self) -> str:
         return playlist_of(self.mixed)
 
+    def recorded(self, mode: Mode, user_id: str, media: FileMedia, kind: FileKind) -> str:
+        """The playlist of a `resources.RecordedFile`; a mixed recording has one, whatever is in it."""
+        return self.mixed_playlist() if mode is Mode.MIXED else self.playlist(user_id, media, kind)
+
     def mixed_segment(self, start_ms: float) -> str:
         return segment_of(self.mixed, start_ms)
 
@@ -182,11 +186,13 @@ def key_prefix(prefix: Sequence[str], task_id: str) -> str:
     return "/".join((*prefix, task_id)) + "/"
 
 
-def room_fault(sdk_app_id: int, room_id: str, room_type: RoomType) -> str:
-    """Why no user's file could be named in this room, whichever the attempt; empty when it can."""
-    if FileNames(sdk_app_id, room_id, room_type, ATTEMPTS_MAX - 1).longest_user_id("main", "audio_video") > 0:
-        return ""
-    return f"is too long: a user's file would have a name of more than {NAME_BYTES} bytes"
+def room_fault(sdk_app_id: int, room_id: str, room_type: RoomType, mode: Mode = Mode.SINGLE) -> str:
+    """Why no file could be named in this room, whichever the attempt; empty when it can."""
+    names = FileNames(sdk_app_id, room_id, room_type, ATTEMPTS_MAX - 1)
+    mixed = mode is Mode.MIXED
+    fits = len(names.mixed_segment(0)) <= NAME_BYTES if mixed else names.longest_user_id("main", "audio_video") > 0
+    whose = "a" if mixed else "a user's"
+    return "" if fits else f"is too long: {whose} file would have a name of more than {NAME_BYTES} bytes"
 
 
 # --- Kubernetes -----------------------------------------------------------------------------------------------------

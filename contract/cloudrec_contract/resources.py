@@ -412,7 +412,7 @@ class Condition(Lenient):
 
 
 class RecordedFile(Lenient):
-    """A playlist; its name follows from these and the attempt's index (`naming.FileNames.playlist`)."""
+    """A playlist; its name follows from these and the attempt's index (`naming.FileNames.recorded`)."""
 
     user_id: str
     media: Literal["main", "aux"]

@@ -38,6 +38,7 @@ class _Commands(click.Group):
         "fetch": "cloudrec_local.fetch:fetch",
         "verify": "cloudrec_local.verify:command",
         "demo": "cloudrec_local.demo:demo",
+        "layout": "cloudrec_local.layout:layout",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -49,6 +49,30 @@ GOOD: list[dict[str, Any]] = [
     {"ttlSecondsAfterFinished": 0, "desiredState": "Stopped", "output": {"formats": ["HLS"]}},
 ]
 
+WINDOW = {"left": 0, "top": 0, "width": 640, "height": 360}
+LOGO = {"url": "https://example.com/a%20b.PNG?size=2#x", "left": 0, "top": 0, "width": 1280, "height": 720}
+TEXT = {"left": 2560, "top": 0, "width": 0, "height": 0, "text": "课"}
+
+
+def mixed(**mix: Any) -> dict[str, Any]:
+    return {"mode": "Mixed", "mix": mix}
+
+
+def custom(*windows: dict[str, Any], **layout: Any) -> dict[str, Any]:
+    return mixed(layout={"template": "Custom", "windows": list(windows), **layout})
+
+
+GOOD += [
+    mixed(),
+    mixed(video={"width": 1080, "height": 1920, "fps": 60, "bitRate": 8_192_000, "gopSeconds": 1}),
+    mixed(video={"width": 1440, "height": 1440}, audio={"sampleRate": 16000, "channels": 1, "bitRate": 32000}),
+    mixed(layout={"template": "Floating", "bigPicture": {"userId": "anna"}, "renderMode": "Smart"}),
+    mixed(layout={"template": "ScreenShare", "bigPictureAlign": "Right", "hideAudioOnly": True}, fill="Black"),
+    custom(*[{**WINDOW, "left": 640, "top": 360, "userId": "anna", "media": "Aux", "layer": -3}] * 25),
+    mixed(watermarks=[{"image": LOGO}, {"text": TEXT}, *[{"timestamp": {"position": "Center"}}] * 23]),
+    mixed(layout={"backgroundColor": "#00ff7F", "backgroundImage": "http://[::1]:80/a[1].jpeg"}),
+]
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"room": {"id": "0"}}, "a Number room's id"),
     ({"room": {"id": "012"}}, "a Number room's id"),
@@ -81,6 +105,26 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"appRef": {"name": "Demo"}}, "spec.appRef.name"),
     ({"ttlSecondsAfterFinished": -1}, "ttlSecondsAfterFinished"),
     ({"romo": {"id": "1"}}, 'unknown field "spec.romo"'),
+    ({"mode": "Mixed"}, "mix is for mode: Mixed, which needs it"),
+    ({"mix": {}}, "mix is for mode: Mixed"),
+    (mixed(video={"width": 1441}), "spec.mix.video.width"),
+    (mixed(video={"width": 14}), "spec.mix.video.width"),
+    (mixed(video={"width": 1922, "height": 16}), "spec.mix.video.width"),
+    (mixed(video={"width": 1442, "height": 1440}), "more than 1920 x 1080 pixels"),
+    (mixed(video={"fps": 61}), "spec.mix.video.fps"),
+    (mixed(audio={"sampleRate": 8000}), "spec.mix.audio.sampleRate"),
+    (mixed(layout={"template": "Custom"}), "windows are for the template Custom, which needs one at least"),
+    (mixed(layout={"windows": [WINDOW]}), "windows are for the template Custom"),
+    (custom(*[WINDOW] * 26), "at most 25"),
+    (custom(WINDOW, {**WINDOW, "left": 642}), "layout.windows reach beyond the canvas"),
+    (custom({**WINDOW, "opacity": 256}), "opacity"),
+    (mixed(watermarks=[{"image": {**LOGO, "top": 1}}]), "watermarks reach beyond the canvas"),
+    (mixed(watermarks=[{}]), "exactly one of image, text and timestamp"),
+    (mixed(watermarks=[{"image": LOGO, "text": TEXT}]), "exactly one of image, text and timestamp"),
+    (mixed(watermarks=[{"timestamp": {"position": "Center"}}] * 26), "at most 25"),
+    (mixed(layout={"backgroundImage": "https://example.com/a.gif"}), "spec.mix.layout.backgroundImage"),
+    (mixed(layout={"backgroundImage": "file:///etc/a.png"}), "spec.mix.layout.backgroundImage"),
+    (mixed(layout={"backgroundColor": "red"}), "spec.mix.layout.backgroundColor"),
 ]
 
 
@@ -153,6 +197,34 @@ async def test_what_may_change_and_what_may_not(bare_world: World) -> None:
         await refused(change(spec), "cannot be changed")
     await world.patch("lesson", {"desiredState": "Stopped"})
     await refused(change({"desiredState": "Running"}), "a stopped recording cannot be started again")
+
+
+async def test_of_a_mix_layout_and_watermarks_may_change(bare_world: World) -> None:
+    world = bare_world
+    await world.apply(recording("lesson", **mixed(watermarks=[{"text": TEXT}])))
+
+    async def change(mix: dict[str, Any] | None) -> Object:
+        body = {"spec": {"mix": mix}}
+        params = {"dryRun": "All"}
+        return await world.admin.request("PATCH", world.path("lesson"), body, content_type=MERGE, params=params)
+
+    made = await change({})
+    assert made["spec"]["mix"]["video"] == {
+        "width": 1280,
+        "height": 720,
+        "fps": 15,
+        "bitRate": 1_500_000,
+        "gopSeconds": 10,
+    }
+    made = await change({"layout": {"template": "Custom", "windows": [WINDOW]}, "watermarks": [{"image": LOGO}]})
+    assert made["spec"]["mix"]["layout"]["windows"][0]["renderMode"] == "Crop"
+    assert [list(mark) for mark in made["spec"]["mix"]["watermarks"]] == [["image"]]
+    for frozen in ({"video": {"fps": 30}}, {"audio": {"channels": 1}}, {"fill": "Black"}):
+        await refused(change(frozen), "cannot be changed")
+    await refused(
+        change({"layout": {"template": "Custom", "windows": [{**WINDOW, "left": 641}]}}), "reach beyond the canvas"
+    )
+    await refused(change(None), "mix is for mode: Mixed")
 
 
 async def test_apps(bare_world: World) -> None:

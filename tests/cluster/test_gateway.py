@@ -125,6 +125,56 @@ async def test_a_task_from_create_to_its_end(world: World) -> None:
         assert await refused(sdk.delete(task_id)) == "ResourceNotFound"
 
 
+async def test_a_mixed_task(world: World) -> None:
+    await furnish(world)
+    window = {"Left": 180, "Top": 320, "Width": 180, "Height": 320}
+    async with world.operator(), gateway(world) as made:
+        sdk = made.sdk()
+        custom = {"MixLayoutMode": 4, "MixLayoutList": [{**window, "UserId": "alice", "Alpha": 55}, window]}
+        share = {"MixLayoutMode": 2, "MaxResolutionUserId": "alice", "MediaId": 1}
+        task_id = await sdk.create(RecordParams={"RecordMode": 2, "MaxIdleTime": 60}, MixLayoutParams=custom)
+        name = await named(world, task_id)
+        before = await world.get(name)
+        assert before is not None
+        assert before["spec"]["mode"] == "Mixed"
+        assert before["spec"]["mix"]["video"]["width"] == 360
+        assert [each["opacity"] for each in before["spec"]["mix"]["layout"]["windows"]] == [200, 255]
+
+        pod = await world.pod(name)
+        await world.run_pod(pod["metadata"]["name"])
+        async with world.sidecar(pod) as sidecar:
+            file = {**FILE, "userId": "", "kind": "audio_video"}
+            await sidecar.report(name, **{**BUSY, "files": [file]})
+            busy = await status_is(made, task_id, "InProgress")
+            (told,) = busy.StorageFileList
+            assert (told.UserId, told.FileName, told.TrackType) == ("", f"{SDK_APP_ID}_12345.m3u8", "audio_video")
+
+            outside = {"MixLayoutMode": 4, "MixLayoutList": [{**window, "Left": 181}]}
+            assert await refused(sdk.modify(task_id, MixLayoutParams=outside)) == "InvalidParameter.OutOfRange"
+            found = await world.get(name)
+            assert found is not None
+            assert found["spec"] == before["spec"]
+
+            marks = [{"WaterMarkType": 2, "WaterMarkTimestamp": {"Pos": 6}}]
+            await sdk.modify(task_id, MixLayoutParams={**share, "WaterMarkList": marks})
+            found = await world.get(name)
+            assert found is not None
+            mix = found["spec"]["mix"]
+            assert (mix["layout"]["template"], mix["layout"]["windows"]) == ("ScreenShare", [])
+            assert mix["layout"]["bigPicture"] == {"userId": "alice", "media": "Aux"}
+            assert [list(mark) for mark in mix["watermarks"]] == [["timestamp"]]
+
+            await sdk.modify(task_id)
+            found = await world.get(name)
+            assert found is not None
+            mix = found["spec"]["mix"]
+            assert mix["layout"]["template"] == "Grid"
+            assert "bigPicture" not in mix["layout"]
+            assert mix["watermarks"] == []
+            assert mix["video"] == before["spec"]["mix"]["video"]
+            await sdk.delete(task_id)
+
+
 async def test_inline_keys_are_in_the_owned_secret_alone(world: World) -> None:
     await furnish(world)
     async with world.operator(), gateway(world, CLOUDREC_LOG_LEVEL="DEBUG") as made:

@@ -90,8 +90,8 @@ def storage_files(task: Task) -> list[StorageFile]:
     return [
         StorageFile(
             user_id=file.user_id,
-            file_name=FileNames(task.sdk_app_id, room.id, room.type, attempt.index).playlist(
-                file.user_id, file.media, file.kind
+            file_name=FileNames(task.sdk_app_id, room.id, room.type, attempt.index).recorded(
+                task.spec.mode, file.user_id, file.media, file.kind
             ),
             track_type=file.kind,
             begin_time_stamp=file.begin_time_stamp,

@@ -1,9 +1,10 @@
 """A request as a CloudRecording, its Secret and its patches. Pure.
 
 Without effect, and taken all the same: what TRTC gives no meaning for the kind of recording. In single mode that is
-MixTranscodeParams and MixLayoutParams (at Create as at Modify: "valid only for mixed-stream recording"), FillType
-(streams are kept as they came: where there is no picture there is no file) and SubscribeAbility (no robot publishes a
-mixed stream into a room here); MaxMediaFileDuration with HLS. All are validated before.
+MixTranscodeParams and MixLayoutParams (at Create as at Modify: "valid only for mixed-stream recording") and FillType
+(streams are kept as they came: where there is no picture there is no file); in mixed mode AvMerge (it is always
+merged); in both SubscribeAbility (no robot publishes a mixed stream into a room here) and, with HLS,
+MaxMediaFileDuration. All are validated before.
 
 What cannot be done yet is refused by `check_supported`, never half done.
 """
@@ -35,8 +36,8 @@ from cloudrec_contract.resources import (
     UserList,
     Vendor,
 )
+from cloudrec_gateway.api import mixing
 from cloudrec_gateway.api.models import (
-    MIXED,
     CloudStorage,
     CreateCloudRecordingRequest,
     ModifyCloudRecordingRequest,
@@ -59,8 +60,6 @@ def secret_name(recording: str) -> str:
 def check_supported(request: CreateCloudRecordingRequest) -> CloudStorage:
     """The bucket that a supported request records to. Raises ApiFault UnsupportedOperation, naming the field."""
     record, storage = request.record_params, request.storage_params.cloud_storage
-    if record.record_mode == MIXED:
-        raise _unsupported("RecordParams.RecordMode: 2 given; mixed mode is not supported yet, 1 (single-stream) is")
     if storage is None:
         raise _unsupported("StorageParams.CloudVod: recording to VOD is not supported yet, to CloudStorage it is")
     if record.output_format != 0:
@@ -85,18 +84,20 @@ def recording(
     """
     storage = check_supported(request)
     record = request.record_params
+    mixed = request.mode is Mode.MIXED
     spec = CloudRecordingSpec(
         app_ref=AppRef(name=app),
         room=Room(id=request.room_id, type=request.room_type),
         robot=Robot(user_id=request.user_id),
-        mode=Mode.SINGLE,
+        mode=request.mode,
         max_idle_seconds=record.max_idle_time,
         streams=Streams(
             kind=_KINDS[record.stream_type],
             media=_MEDIA[record.media_id],
             subscribe=subscription(record.subscribe_stream_user_ids),
         ),
-        output=Output(merge_audio_video=record.av_merge == 1),
+        output=Output(merge_audio_video=record.av_merge == 1 and not mixed),
+        mix=mixing.mix(request.mix_transcode_params, request.mix_layout_params, record.fill_type) if mixed else None,
         storage=Storage(
             bucket=Bucket(
                 vendor=VENDORS[storage.vendor],
@@ -158,13 +159,19 @@ def subscription(lists: SubscribeStreamUserIds | None) -> Subscription:
     )
 
 
-def modified(request: ModifyCloudRecordingRequest) -> Object:
-    """A merge patch (RFC 7396) that replaces the subscription whole: what is left out goes back to everybody.
+def modified(request: ModifyCloudRecordingRequest, now: CloudRecordingSpec) -> Object:
+    """A merge patch (RFC 7396) that replaces the subscription whole, and layout and watermarks of a mixed recording:
+    what is left out goes back to everybody and to the defaults. `now` is the recording as it is.
 
-    The layout of a mixed recording will go the same way; a single one has none, and MixLayoutParams no effect on it.
+    Raises ApiFault OutOfRange when a window is not inside its canvas.
     """
     wanted = subscription(request.subscribe_stream_user_ids)
-    return {"spec": {"streams": {"subscribe": {"audio": _replaced(wanted.audio), "video": _replaced(wanted.video)}}}}
+    spec: Object = {
+        "streams": {"subscribe": {"audio": _replaced(wanted.audio), "video": _replaced(wanted.video)}},
+    }
+    if now.mix is not None:
+        spec["mix"] = mixing.replaced(request.mix_layout_params, now.mix)
+    return {"spec": spec}
 
 
 def stopped() -> Object:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from cloudrec_gateway.api.fields import WINDOWS_MAX, Colour, Flag, ImageUrl, Params, UserId, fault, missing
 from cloudrec_gateway.errors import OUT_OF_RANGE
 
-Side = Annotated[int, Field(ge=1, le=1920)]
+Side = Annotated[int, Field(ge=16, le=1920)]
 OnCanvas = Annotated[int, Field(ge=0, le=1920)]
 OnImage = Annotated[int, Field(ge=0, le=2560)]
 RenderMode = Annotated[int, Field(ge=0, le=3)]
@@ -18,7 +18,7 @@ PIXELS_MAX = 1920 * 1080
 
 
 class VideoParams(Params):
-    """All fields are required once the block is given."""
+    """All fields are required once the block is given. Of an odd width or height one pixel is left away."""
 
     width: Side
     height: Side
@@ -51,8 +51,9 @@ class MixTranscodeParams(Params):
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return (self.video_params.width, self.video_params.height) if self.video_params else (360, 640)
+        """Width and height in pixels, made even: pictures with half the colours (4:2:0) are."""
+        video = self.video_params
+        return (video.width // 2 * 2, video.height // 2 * 2) if video else (360, 640)
 
 
 class MixLayout(Params):
@@ -137,29 +138,21 @@ class MixLayoutParams(Params):
             missing("required when MixLayoutMode is 4", "MixLayoutList")
         return self
 
-    def check_canvas(self, width: int, height: int, *path: str | int) -> None:
-        """Windows of the custom layout and image watermarks are inside the canvas. Raises as a validator does.
-
-        `path` leads from the model that is validated to this one.
+    def beyond(self, width: int, height: int) -> tuple[tuple[str | int, ...], str] | None:
+        """The first window of the custom layout or image watermark that is not inside the canvas: its path from here,
+        and how far it reaches. None when there is none.
         """
-        windows = self.mix_layout_list or [] if self.mix_layout_mode == 4 else []
-        for index, window in enumerate(windows):
-            _inside(window, width, height, *path, "MixLayoutList", index)
-        for index, mark in enumerate(self.water_mark_list or []):
-            if mark.water_mark_type == 0 and mark.water_mark_image:
-                _inside(mark.water_mark_image, width, height, *path, "WaterMarkList", index, "WaterMarkImage")
-
-
-def _inside(window: MixLayout | WaterMarkImage, width: int, height: int, *path: str | int) -> None:
-    if window.left + window.width > width:
-        fault(
-            OUT_OF_RANGE,
-            f"Left + Width is {window.left} + {window.width}; the canvas is {width} wide",
-            *path,
-        )
-    if window.top + window.height > height:
-        fault(
-            OUT_OF_RANGE,
-            f"Top + Height is {window.top} + {window.height}; the canvas is {height} high",
-            *path,
-        )
+        places: list[tuple[tuple[str | int, ...], MixLayout | WaterMarkImage]] = []
+        if self.mix_layout_mode == 4:
+            places += [(("MixLayoutList", index), each) for index, each in enumerate(self.mix_layout_list or [])]
+        places += [
+            (("WaterMarkList", index, "WaterMarkImage"), mark.water_mark_image)
+            for index, mark in enumerate(self.water_mark_list or [])
+            if mark.water_mark_type == 0 and mark.water_mark_image
+        ]
+        for path, it in places:
+            if it.left + it.width > width:
+                return path, f"Left + Width is {it.left} + {it.width}; the canvas is {width} wide"
+            if it.top + it.height > height:
+                return path, f"Top + Height is {it.top} + {it.height}; the canvas is {height} high"
+        return None

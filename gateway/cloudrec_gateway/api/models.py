@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_pascal
 
 from cloudrec_contract.naming import NAME_BYTES, room_fault
-from cloudrec_contract.resources import BucketName, Prefix, Region, Robot, RoomType
+from cloudrec_contract.resources import BucketName, Mode, Prefix, Region, Robot, RoomType
 from cloudrec_gateway.api.fields import INT64_MAX, LIST_MAX, Key, Params, Text, UserId, UserSig, fault
 from cloudrec_gateway.api.mix import MixLayoutParams, MixTranscodeParams
 from cloudrec_gateway.errors import INVALID_PARAMETER, INVALID_ROOM_ID, OUT_OF_RANGE, missing_parameter, shown
@@ -140,6 +140,10 @@ class CreateCloudRecordingRequest(Request):
     def room_type(self) -> RoomType:
         return RoomType.NUMBER if self.room_id_type == 1 else RoomType.STRING
 
+    @property
+    def mode(self) -> Mode:
+        return Mode.MIXED if self.record_params.record_mode == MIXED else Mode.SINGLE
+
     @model_validator(mode="after")
     def _room(self) -> Self:
         if self.room_type is RoomType.NUMBER:
@@ -150,7 +154,7 @@ class CreateCloudRecordingRequest(Request):
         if re.search(r"[\x00-\x1f\x7f]", self.room_id):
             allowed = "1 to 127 characters without control characters are allowed"
             fault(INVALID_ROOM_ID, f"{shown(self.room_id)} given; {allowed}", "RoomId")
-        if why := room_fault(self.sdk_app_id, self.room_id, self.room_type):
+        if why := room_fault(self.sdk_app_id, self.room_id, self.room_type, self.mode):
             fault(INVALID_ROOM_ID, why, "RoomId")
         return self
 
@@ -170,9 +174,11 @@ class CreateCloudRecordingRequest(Request):
 
     @model_validator(mode="after")
     def _canvas(self) -> Self:
-        if self.record_params.record_mode == MIXED and self.mix_layout_params:
+        if self.mode is Mode.MIXED and self.mix_layout_params:
             width, height = (self.mix_transcode_params or MixTranscodeParams()).canvas
-            self.mix_layout_params.check_canvas(width, height, "MixLayoutParams")
+            if found := self.mix_layout_params.beyond(width, height):
+                path, message = found
+                fault(OUT_OF_RANGE, message, "MixLayoutParams", *path)
         return self
 
 

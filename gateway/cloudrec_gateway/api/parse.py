@@ -93,22 +93,22 @@ def _fault(model: type[BaseModel], error: ErrorDetails) -> ApiFault:
         code = _own(path, context["code"])
         of_a_block = inner or not isinstance(value, str)
         given = "" if of_a_block else f"{_given(schema.at(model, path), value)}; "
-        return ApiFault(code, f"{_name(path + inner)}: {given}{context['message']}")
+        return ApiFault(code, f"{field_name(path + inner)}: {given}{context['message']}")
     if kind == "missing":
         code = _OWN_CODES_IF_MISSING.get(path) or missing_parameter(str(path[-1]))
-        return ApiFault(code, f"{_name(path)}: required, and not given")
+        return ApiFault(code, f"{field_name(path)}: required, and not given")
     if kind == "extra_forbidden":
-        return ApiFault(UNKNOWN_PARAMETER, f"{_name(path)}: {NO_SUCH}")
+        return ApiFault(UNKNOWN_PARAMETER, f"{field_name(path)}: {NO_SUCH}")
     field = schema.at(model, path)
     can_be = f"{schema.allowed(field)} is allowed"
     if kind in _BOUNDS and not (kind == "literal_error" and not isinstance(value, str)):
-        return ApiFault(OUT_OF_RANGE, f"{_name(path)}: {_given(field, value)}; {can_be}")
+        return ApiFault(OUT_OF_RANGE, f"{field_name(path)}: {_given(field, value)}; {can_be}")
     if kind == "string_pattern_mismatch":
-        return ApiFault(_own(path, INVALID_PARAMETER), f"{_name(path)}: {_given(field, value)}; {can_be}")
+        return ApiFault(_own(path, INVALID_PARAMETER), f"{field_name(path)}: {_given(field, value)}; {can_be}")
     if kind == "string_unicode":
-        return ApiFault(INVALID_PARAMETER, f"{_name(path)}: not valid Unicode; {can_be}")
+        return ApiFault(INVALID_PARAMETER, f"{field_name(path)}: not valid Unicode; {can_be}")
     found = _JSON_TYPES.get(type(value), "something else")
-    return ApiFault(INVALID_PARAMETER, f"{_name(path)}: {found} given; {can_be}")
+    return ApiFault(INVALID_PARAMETER, f"{field_name(path)}: {found} given; {can_be}")
 
 
 def _own(path: Path, code: str) -> str:
@@ -125,7 +125,7 @@ def _given(field: schema.Schema, value: object) -> str:
     return f"{shown(value)}{size} given"
 
 
-def _name(path: Path) -> str:
+def field_name(path: Path) -> str:
     """`RecordParams.MaxIdleTime`, list entries by number as in the flattened form; the client's own names shortened."""
     return ".".join(str(part) if _plain(part) else shown(part) for part in path) or "the parameters"
 

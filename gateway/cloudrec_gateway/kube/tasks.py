@@ -117,8 +117,8 @@ class KubeBackend:
         return task.told(its)
 
     async def modify(self, caller: Caller, request: ModifyCloudRecordingRequest) -> ModifyCloudRecordingResponse:
-        task, _ = await self._task(self._app(caller, request.sdk_app_id), request.task_id)
-        await self._patch(task, mapping.modified(request))
+        task, its = await self._task(self._app(caller, request.sdk_app_id), request.task_id)
+        await self._patch(task, mapping.modified(request, its.spec))
         return ModifyCloudRecordingResponse(task_id=task.uid)
 
     async def delete(self, caller: Caller, request: DeleteCloudRecordingRequest) -> DeleteCloudRecordingResponse:

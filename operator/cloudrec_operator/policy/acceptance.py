@@ -11,6 +11,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from cloudrec_contract.conditions import Reason
+from cloudrec_contract.mix import outside
 from cloudrec_contract.naming import room_fault
 from cloudrec_contract.resources import BackupBucket, Bucket, CloudRecordingSpec, RecordingAppSpec
 from cloudrec_contract.storage import object_store
@@ -65,6 +66,8 @@ def examine(seen: Observed) -> Verdict:
     spec = seen.recording.spec
     if spec is None:
         return Verdict(Reason.INVALID_SPEC, seen.recording.spec_error, final=True)
+    if spec.mix is not None and (faults := outside(spec.mix)):
+        return Verdict(Reason.INVALID_SPEC, f"mix.{faults[0]}", final=True)
     bucket = spec.storage.bucket
     own = {"": bucket.endpoint, "backup.": bucket.backup.endpoint if bucket.backup else None}
     for where, endpoint in own.items():
@@ -74,7 +77,7 @@ def examine(seen: Observed) -> Verdict:
         return Verdict(Reason.APP_NOT_FOUND, f"RecordingApp {spec.app_ref.name} does not exist in this namespace")
     if seen.app.spec is None:
         return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name} is not valid: {seen.app.error}")
-    if fault := room_fault(seen.app.spec.sdk_app_id, spec.room.id, spec.room.type):
+    if fault := room_fault(seen.app.spec.sdk_app_id, spec.room.id, spec.room.type, spec.mode):
         return Verdict(Reason.INVALID_SPEC, f"room.id {fault}", final=True)
     return examine_store(seen, spec, seen.app.spec) or examine_secrets(seen, seen.app.spec) or _fine(seen, spec)
 

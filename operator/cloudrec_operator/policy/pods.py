@@ -6,9 +6,11 @@ a native sidecar with both; the two share the spool.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 from cloudrec_contract import naming, spool
+from cloudrec_contract.mix import PIXELS_MAX, Mix
 from cloudrec_contract.resources import CloudRecordingSpec, RecordingAppSpec, StreamKind, StreamMedia, Streams
 from cloudrec_operator.observed import RECORDER, UPLOADER, Recording
 from cloudrec_operator.policy import disruption, tokens
@@ -40,8 +42,18 @@ GIVE_UP_PART = 5 / 6
 # changed while the Pod runs. No CPU limit: throttled capture loses packets.
 RECORDER_SIZES = ((4, "100m", "160Mi"), (10, "200m", "256Mi"), (MOST_STREAMS, "400m", "384Mi"))
 RECORDER_MEMORY_LIMIT = "1Gi"
+# A mixed recording in thousandths of a CPU: whatever is in the room, for each stream (decoded and scaled), and for each
+# million pixels a second of the picture (copied and encoded). Twenty-five streams onto 1280x720 at 15 frames a second
+# come to 450m, onto 1920x1080 at 30 to 1000m.
+MIXED_BASE, MIXED_STREAM, MIXED_MEGAPIXEL = 100, 6, 12
+MIXED_AUDIO = ("200m", "256Mi")
+MIXED_MEMORY, MIXED_MEMORY_CANVAS = 300, 200  # MiB, the latter for the largest canvas
+MIXED_MEMORY_LIMIT = "2Gi"  # without smaller layers to choose from, 25 decoders hold pictures of any size
 UPLOADER_SIZE = ("50m", "128Mi")
 UPLOADER_MEMORY_LIMIT = "512Mi"
+
+VARIABLE_BYTES = 120_000
+"""Linux takes 128 KiB (MAX_ARG_STRLEN), the name included."""
 
 # The recorder touches its heartbeat each 2 s; one that hangs is killed within 40 s. A shell, because it is in any base
 # image (also as busybox's) and starts in a millisecond; the path is an argument of its own so that a node that maps
@@ -68,6 +80,18 @@ def recorder_resources(streams: Streams) -> dict[str, Any]:
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": RECORDER_MEMORY_LIMIT}}
 
 
+def mixed_resources(streams: Streams, mix: Mix) -> dict[str, Any]:
+    """By the size and rate of the picture, and by who is expected; rounded up to 50m."""
+    video = mix.video
+    pixels = video.width * video.height
+    cpu, memory = MIXED_AUDIO
+    if streams.kind is not StreamKind.AUDIO:
+        needed = MIXED_BASE + MIXED_STREAM * streams_expected(streams) + MIXED_MEGAPIXEL * pixels * video.fps / 1e6
+        cpu = f"{ceil(needed / 50) * 50}m"
+        memory = f"{MIXED_MEMORY + MIXED_MEMORY_CANVAS * pixels // PIXELS_MAX}Mi"
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": MIXED_MEMORY_LIMIT}}
+
+
 def task(recording: Recording, spec: CloudRecordingSpec, app: RecordingAppSpec, index: int, epoch: int) -> spool.Task:
     """What the recorder is to do, as of now; the sidecar keeps what may change up to date."""
     return spool.Task(
@@ -85,7 +109,19 @@ def task(recording: Recording, spec: CloudRecordingSpec, app: RecordingAppSpec, 
         max_idle_seconds=spec.max_idle_seconds,
         streams=spec.streams,
         merge_audio_video=spec.output.merge_audio_video,
+        mix=spec.mix,
+        private_images=app.images.allow_private_addresses,
     )
+
+
+def _told(task: spool.Task) -> str:
+    """As JSON for the environment. Watermarks that are too long for it are left to the resource: the sidecar reads it
+    at once."""
+    text = task.model_dump_json(by_alias=True, exclude_none=True)
+    if task.mix is None or len(text.encode()) <= VARIABLE_BYTES:
+        return text
+    mix = task.mix.model_copy(update={"watermarks": []})
+    return task.model_copy(update={"mix": mix}).model_dump_json(by_alias=True, exclude_none=True)
 
 
 def build(
@@ -129,7 +165,7 @@ def _recorder(spec: CloudRecordingSpec, settings: Settings) -> dict[str, Any]:
             HOME=TMP,
             TMPDIR=TMP,
         ),
-        "resources": recorder_resources(spec.streams),
+        "resources": mixed_resources(spec.streams, spec.mix) if spec.mix else recorder_resources(spec.streams),
         "livenessProbe": {
             "exec": {"command": ALIVE},
             "initialDelaySeconds": 30,
@@ -151,7 +187,6 @@ def _uploader(
     recording: Recording, spec: CloudRecordingSpec, app: RecordingAppSpec, index: int, epoch: int, settings: Settings
 ) -> dict[str, Any]:
     cpu, memory = UPLOADER_SIZE
-    static_task = task(recording, spec, app, index, epoch)
     named = {name: (bucket, path) for name, bucket, path in stores(spec, app)}
     backup = {}
     if "backup" in named:
@@ -167,7 +202,7 @@ def _uploader(
             {"name": "CLOUDREC_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "CLOUDREC_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             *env(
-                CLOUDREC_TASK=static_task.model_dump_json(by_alias=True, exclude_none=True),
+                CLOUDREC_TASK=_told(task(recording, spec, app, index, epoch)),
                 CLOUDREC_STORE=store(spec.storage.bucket, app, recording),
                 CLOUDREC_SPOOL=SPOOL,
                 CLOUDREC_SPOOL_SIZE=settings.spool_size,

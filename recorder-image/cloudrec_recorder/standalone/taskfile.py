@@ -51,7 +51,7 @@ class _Given(Task):
 
     @model_validator(mode="after")
     def _whole(self) -> _Given:
-        _check_room(self.room, self.sdk_app_id)
+        _check_room(self.room, self.sdk_app_id, self.mode)
         _check_streams(self.streams)
         if self.mix is not None and self.mode is not Mode.MIXED:
             raise ValueError("mix: is for mode: Mixed")
@@ -131,13 +131,13 @@ def _is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None and int(text) <= _NUMBER_MAX
 
 
-def _check_room(room: Room, sdk_app_id: int) -> None:
+def _check_room(room: Room, sdk_app_id: int, mode: Mode) -> None:
     if room.type is RoomType.NUMBER and not _is_number(room.id):
         raise ValueError(
             f"room: {room.id!r} is no Number room, which is 1 to {_NUMBER_MAX} without leading zeros; "
             "use type: String for other ids"
         )
-    if fault := room_fault(sdk_app_id, room.id, room.type):
+    if fault := room_fault(sdk_app_id, room.id, room.type, mode):
         raise ValueError(f"room.id: {fault}")
 
 

@@ -65,3 +65,11 @@ def test_unknown_event_is_refused() -> None:
 
 def test_leave_codes_of_the_guide() -> None:
     assert {code.value for code in LeaveCode} == {0, 1, 2, 3, 4, 99, 100, 101}
+
+
+def test_a_mixed_recordings_playlist_is_nobodys() -> None:
+    told = args(
+        EventType.FILE_SLICE, FileName="1_2.m3u8", UserId="", TrackType="audio_video", BeginTimeStamp=1622186279144
+    )
+    body = payload(307, 1622186289148, told, TaskFacts("t", "20015", "robot"), 1)
+    assert (body["EventInfo"]["UserId"], body["EventInfo"]["Payload"]) == ("robot", told)

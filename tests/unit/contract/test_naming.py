@@ -23,7 +23,7 @@ from cloudrec_contract.naming import (
     room_token,
     utc_stamp,
 )
-from cloudrec_contract.resources import RoomType
+from cloudrec_contract.resources import Mode, RoomType
 
 # The M3U8 sample of the guide: SdkAppId 1400123456, number room 12345, user 1686119.
 GUIDE = FileNames(1400123456, "12345", RoomType.NUMBER)
@@ -203,6 +203,19 @@ def test_a_room_in_which_nothing_can_be_named() -> None:
     assert not room_fault(1400123456, "0b9d2c4e-0000-4000-8000-000000000001", RoomType.STRING)
     assert not room_fault(1400123456, "r" * 127, RoomType.STRING)
     assert "255 bytes" in room_fault(1400123456, "房" * 50, RoomType.STRING)
+
+
+def test_a_mixed_files_name_has_room_for_longer_rooms() -> None:
+    for letters in (54, 55):
+        names = FileNames(1400123456, "房" * letters, RoomType.STRING, 15)
+        fits = len(names.mixed_segment(GUIDE_START)) <= NAME_BYTES
+        assert fits is not bool(room_fault(1400123456, "房" * letters, RoomType.STRING, Mode.MIXED))
+        assert fits is (letters == 54)
+
+
+def test_a_recorded_files_name_follows_from_the_mode() -> None:
+    assert GUIDE.recorded(Mode.SINGLE, "anna", "main", "video") == GUIDE.playlist("anna", "main", "video")
+    assert GUIDE.recorded(Mode.MIXED, "", "main", "audio_video") == GUIDE.mixed_playlist()
 
 
 def test_kubernetes_names() -> None:

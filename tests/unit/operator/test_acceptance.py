@@ -78,6 +78,24 @@ def test_an_endpoint_that_cannot_work_is_final(endpoint: str) -> None:
     assert "pw" not in verdict.message
 
 
+def test_a_layout_beyond_the_canvas_is_final() -> None:
+    window = {"left": 1000, "top": 0, "width": 281, "height": 10}
+    mix = {"layout": {"template": "Custom", "windows": [window]}}
+    verdict = acceptance.examine(seen(recording({**SPEC, "mode": "Mixed", "mix": mix})))
+    assert (verdict.reason, verdict.final) == (Reason.INVALID_SPEC, True)
+    assert verdict.message == "mix.layout.windows[0] reaches beyond the canvas of 1280 x 720"
+
+
+def test_a_mixed_files_name_has_no_user_in_it_and_takes_longer_rooms() -> None:
+    for letters, mode, reason in (
+        (45, {}, Reason.INVALID_SPEC),
+        (45, {"mode": "Mixed", "mix": {}}, Reason.ACCEPTED),
+        (60, {"mode": "Mixed", "mix": {}}, Reason.INVALID_SPEC),
+    ):
+        spec = {**SPEC, "room": {"id": "房" * letters, "type": "String"}, **mode}
+        assert acceptance.examine(seen(recording(spec))).reason is reason
+
+
 def test_a_room_in_which_no_file_can_be_named_is_final() -> None:
     verdict = acceptance.examine(seen(recording({**SPEC, "room": {"id": "房" * 60, "type": "String"}})))
     assert (verdict.reason, verdict.final) == (Reason.INVALID_SPEC, True)

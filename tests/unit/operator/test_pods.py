@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cloudrec_contract.resources import RecordingAppSpec, Streams
+from cloudrec_contract.mix import Mix
+from cloudrec_contract.resources import Mode, RecordingAppSpec, StreamKind, Streams
 from cloudrec_contract.spool import ObjectStore, Task
 from cloudrec_operator.policy import pods
 from tests.unit.operator.samples import APP_SPEC, SETTINGS, SPEC, UID, recording
@@ -103,6 +104,66 @@ def test_resources_grow_with_the_streams() -> None:
     assert few["requests"]["cpu"] == "100m"
     assert many["requests"]["cpu"] == "400m"
     assert few["limits"] == many["limits"] == {"memory": "1Gi"}
+
+
+def mixed(mix: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {**SPEC, "mode": "Mixed", "mix": mix or {}}
+
+
+def test_a_mixed_tasks_mix_is_told() -> None:
+    mix = {"video": {"width": 640, "height": 360}, "layout": {"template": "Floating"}}
+    told = Task.model_validate_json(env(build(mixed(mix)), "uploader")["CLOUDREC_TASK"])
+    assert (told.mode, told.mix) == (Mode.MIXED, Mix.model_validate(mix))
+    assert Task.model_validate_json(env(build(), "uploader")["CLOUDREC_TASK"]).mix is None
+
+
+def test_a_mix_too_long_for_the_environment_is_told_without_its_watermarks() -> None:
+    """The most that the API server lets in: Linux would not start a program with such a variable."""
+    place = {"left": 0, "top": 0, "width": 1, "height": 1}
+    url = "https://example.com/" + "x" * 2036 + ".png"
+    everybody = ["\N{GRINNING FACE}" * 128] * 32
+    spec = mixed(
+        {
+            "layout": {
+                "template": "Custom",
+                "windows": [{**place, "placeholder": url, "userId": everybody[0]}] * 25,
+                "placeholderImage": url,
+                "backgroundImage": url,
+            },
+            "watermarks": [{"text": {**place, "text": "\N{GRINNING FACE}" * 1024}}] * 25,
+        }
+    )
+    spec["streams"] = {"subscribe": {"audio": {"include": everybody}, "video": {"exclude": everybody}}}
+    text = env(build(spec), "uploader")["CLOUDREC_TASK"]
+    assert len(f"CLOUDREC_TASK={text}\0".encode()) <= 128 * 1024
+    told = Task.model_validate_json(text).mix
+    assert told is not None
+    assert told.watermarks == []
+    assert told.layout == Mix.model_validate(spec["mix"]).layout
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "fps", "cpu", "memory"),
+    [
+        (1280, 720, 15, "450m", "388Mi"),
+        (1280, 720, 30, "600m", "388Mi"),
+        (1920, 1080, 30, "1000m", "500Mi"),
+        (640, 360, 15, "300m", "322Mi"),
+    ],
+)
+def test_a_mixed_recorder_asks_for_what_its_picture_costs(
+    width: int, height: int, fps: int, cpu: str, memory: str
+) -> None:
+    spec = mixed({"video": {"width": width, "height": height, "fps": fps}})
+    resources = container(build(spec), "recorder")["resources"]
+    assert resources == {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": "2Gi"}}
+
+
+def test_a_mixed_recorder_of_few_or_of_sound_alone_asks_for_less() -> None:
+    alone = {"include": ["anna", "ben"]}
+    few = pods.mixed_resources(Streams.model_validate({"subscribe": {"audio": alone, "video": alone}}), Mix())
+    assert few["requests"]["cpu"] == "300m"
+    assert pods.mixed_resources(Streams(kind=StreamKind.AUDIO), Mix())["requests"] == {"cpu": "200m", "memory": "256Mi"}
 
 
 def test_a_backup_is_the_sidecars_alone() -> None:

@@ -67,6 +67,19 @@ def without(body: Body, path: str) -> Body:
     return changed
 
 
+def merged(document: Any, patch: Any) -> Any:
+    """RFC 7396, section 2."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(document) if isinstance(document, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
 def create(path: str = "SdkAppId", value: Json = 1400000001) -> CreateCloudRecordingRequest:
     """The sample with one change, parsed."""
     return parse(CreateCloudRecordingRequest, given_at(CREATE, path, value))

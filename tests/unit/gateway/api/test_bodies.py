@@ -11,6 +11,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from tencentcloud.trtc.v20190722 import errorcodes
 
+from cloudrec_contract.mix import PIXELS_MAX, Mix, outside
 from cloudrec_contract.resources import AppStorage, CloudRecordingSpec, Subscription
 from cloudrec_contract.storage import object_store
 from cloudrec_gateway.api import mapping
@@ -46,10 +47,21 @@ def taken_by_the_api_server(spec: dict[str, Any]) -> CloudRecordingSpec:
     for users in filter(None, (subscribe.audio, subscribe.video)):
         assert (users.include is None) != (users.exclude is None)
         assert users.include or users.exclude
+    assert (parsed.mode == "Mixed") == (parsed.mix is not None)
+    if parsed.mix:
+        taken_as_mix(parsed.mix)
     bucket = parsed.storage.bucket
     assert (bucket.vendor is None) != (bucket.endpoint is None)
     assert len(json.dumps(spec)) < 256 * 1024
     return parsed
+
+
+def taken_as_mix(mix: Mix) -> None:
+    assert outside(mix) == []
+    assert mix.video.width * mix.video.height <= PIXELS_MAX
+    assert (mix.layout.template == "Custom") == bool(mix.layout.windows)
+    for mark in mix.watermarks:
+        assert [mark.image, mark.text, mark.timestamp].count(None) == 2
 
 
 def made(body: samples.Body) -> CloudRecordingSpec:
@@ -72,7 +84,7 @@ def test_good_creates_are_taken(body: samples.Body) -> None:
     except ApiFault as fault:
         assert fault.code == UNSUPPORTED_OPERATION, fault  # noqa: PT017
         return
-    event("recorded")
+    event(f"recorded {spec.mode}")
     store = body["StorageParams"]["CloudStorage"]
     assert spec.robot.user_id == body["UserId"]
     assert spec.room.id == body["RoomId"]
@@ -142,11 +154,15 @@ def test_lists_of_users(users: list[str], kind: str) -> None:
 
 @given(samples.modifies)
 def test_good_modifies_are_taken(body: samples.Body) -> None:
-    patch = mapping.modified(parse(ModifyCloudRecordingRequest, body))
-    subscribe = patch["spec"]["streams"]["subscribe"]
-    for users in subscribe.values():
-        assert users is None or (users["include"] is None) != (users["exclude"] is None)
-    Subscription.model_validate(subscribe)
+    request = parse(ModifyCloudRecordingRequest, body)
+    for mode in (1, 2):
+        create = parse(CreateCloudRecordingRequest, samples.given_at(samples.CREATE, "RecordParams.RecordMode", mode))
+        before = mapping.recording(create, name="rec-1", namespace="school", app="demo", now=NOW)["spec"]
+        patch = mapping.modified(request, CloudRecordingSpec.model_validate(before))
+        subscribe = patch["spec"]["streams"]["subscribe"]
+        for users in subscribe.values():
+            assert users is None or (users["include"] is None) != (users["exclude"] is None)
+        taken_by_the_api_server(samples.merged({"spec": before}, patch)["spec"])
 
 
 @given(samples.spoilt(samples.modifies))

@@ -94,6 +94,19 @@ def test_every_playlist_of_every_attempt() -> None:
     ]
 
 
+def test_a_mixed_recording_has_one_playlist_an_attempt() -> None:
+    attempts = [
+        {"pod": f"p-{index}", "index": index, "report": {"files": [file("", "main", "audio_video", 1622186279144)]}}
+        for index in (0, 1)
+    ]
+    status = {"phase": "Recording", "attempts": attempts}
+    files = describe.storage_files(task(status, {"mode": "Mixed", "mix": {}}))
+    assert [json.loads(each.model_dump_json(by_alias=True)) for each in files] == [
+        {"UserId": "", "FileName": name, "TrackType": "audio_video", "BeginTimeStamp": 1622186279144}
+        for name in ("1400000001_12345.m3u8", "ha1_1400000001_12345.m3u8")
+    ]
+
+
 def test_a_string_rooms_id_is_encoded() -> None:
     attempts = [{"pod": "p-0", "index": 0, "report": {"files": [file("bob")]}}]
     known = task({"phase": "Recording", "attempts": attempts}, {"room": {"id": "12345", "type": "String"}})

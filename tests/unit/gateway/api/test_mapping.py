@@ -23,6 +23,7 @@ from tests.unit.gateway.api.samples import (
     VOD,
     create,
     given_at,
+    merged,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
@@ -30,19 +31,6 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
 
 def made(request: CreateCloudRecordingRequest, **more: Any) -> dict[str, Any]:
     return mapping.recording(request, name="rec-1", namespace="school", app="demo", now=NOW, **more)
-
-
-def merged(document: Any, patch: Any) -> Any:
-    """RFC 7396, section 2."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(document) if isinstance(document, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
 
 
 def test_the_least_request() -> None:
@@ -144,7 +132,6 @@ def test_keys_are_in_the_secret_and_nowhere_else() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        ("RecordParams.RecordMode", 2, "RecordParams.RecordMode: 2 given; mixed mode is not supported yet"),
         ("RecordParams.OutputFormat", 1, "RecordParams.OutputFormat: 1 given; MP4 and AAC are not supported yet"),
         ("RecordParams.OutputFormat", 4, "RecordParams.OutputFormat: 4 given; MP4 and AAC are not supported yet"),
         ("StorageParams", VOD, "StorageParams.CloudVod: recording to VOD is not supported yet"),
@@ -158,7 +145,7 @@ def test_what_cannot_be_done_yet(path: str, value: Any, told: str) -> None:
 
 
 def test_what_cannot_be_done_yet_is_validated_all_the_same() -> None:
-    body = given_at(given_at(CREATE, "RecordParams.RecordMode", 2), "MixLayoutParams", {"MixLayoutMode": 9})
+    body = given_at(given_at(CREATE, "RecordParams.OutputFormat", 1), "MixLayoutParams", {"MixLayoutMode": 9})
     with pytest.raises(ApiFault, match="MixLayoutMode: 9 given"):
         parse(CreateCloudRecordingRequest, body)
 
@@ -182,8 +169,8 @@ AUDIO = {"audio": {"include": ["1"]}, "video": {"exclude": ["2"]}}
 @pytest.mark.parametrize("before", [{}, AUDIO])
 def test_modify_replaces_the_lists_whole(lists: Any, result: Any, before: Any) -> None:
     body = MODIFY if lists is None else {**MODIFY, "SubscribeStreamUserIds": lists}
-    patch = mapping.modified(parse(ModifyCloudRecordingRequest, body))
     resource = made(create("RecordParams.MaxIdleTime", 77))
+    patch = mapping.modified(parse(ModifyCloudRecordingRequest, body), CloudRecordingSpec(**resource["spec"]))
     resource["spec"]["streams"]["subscribe"] = before
     after = merged(resource, patch)
     assert after["spec"]["streams"].pop("subscribe") == result
@@ -193,7 +180,8 @@ def test_modify_replaces_the_lists_whole(lists: Any, result: Any, before: Any) -
 
 def test_a_layout_has_no_effect_on_a_single_recording() -> None:
     request = parse(ModifyCloudRecordingRequest, {**MODIFY, "MixLayoutParams": LAYOUT})
-    assert mapping.modified(request) == mapping.modified(parse(ModifyCloudRecordingRequest, MODIFY))
+    now = CloudRecordingSpec(**made(create())["spec"])
+    assert mapping.modified(request, now) == mapping.modified(parse(ModifyCloudRecordingRequest, MODIFY), now)
 
 
 def test_stopped() -> None:

@@ -83,12 +83,12 @@ def test_transcoding_is_given_whole_or_not_at_all(block: str) -> None:
     parse(CreateCloudRecordingRequest, without(MIXED, f"MixTranscodeParams.{block}"))
 
 
-@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1080, 1920), (1440, 1440), (1, 1)])
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1080, 1920), (1440, 1440), (16, 17)])
 def test_canvas_sizes(width: int, height: int) -> None:
     mixed("MixTranscodeParams.VideoParams", {**VIDEO, "Width": width, "Height": height})
 
 
-@pytest.mark.parametrize(("width", "height"), [(1920, 1081), (1441, 1440), (1921, 8), (0, 640)])
+@pytest.mark.parametrize(("width", "height"), [(1920, 1081), (1441, 1440), (1921, 16), (15, 640), (0, 640)])
 def test_no_canvas_sizes(width: int, height: int) -> None:
     fault = refused(given_at(MIXED, "MixTranscodeParams.VideoParams", {**VIDEO, "Width": width, "Height": height}))
     assert fault.code == "InvalidParameter.OutOfRange"
@@ -124,6 +124,13 @@ def test_the_canvas_is_the_default_one_without_video_params() -> None:
     body = without(window(Left=180, Top=320), "MixTranscodeParams")
     parse(CreateCloudRecordingRequest, body)
     assert "the canvas is 360 wide" in refused(without(window(Left=181), "MixTranscodeParams")).message
+
+
+def test_an_odd_canvas_is_a_pixel_smaller() -> None:
+    body = given_at(window(Left=1100, Top=400), "MixTranscodeParams.VideoParams", {**VIDEO, "Width": 1281})
+    parse(CreateCloudRecordingRequest, body)
+    body["MixLayoutParams"]["MixLayoutList"][1]["Left"] = 1101
+    assert "the canvas is 1280 wide" in refused(body).message
 
 
 def test_windows_of_a_template_and_of_a_single_recording_stand_for_nothing() -> None:

@@ -26,6 +26,7 @@ from cloudrec_gateway.errors import (
     INTERNAL_ERROR,
     INVALID_SDK_APP_ID,
     INVALID_USER_SIG,
+    OUT_OF_RANGE,
     REQUEST_LIMIT_EXCEEDED,
     RESOURCE_NOT_FOUND,
     ApiFault,
@@ -225,8 +226,8 @@ async def test_a_robot_with_a_good_signature(bench: Bench) -> None:
 
 
 async def test_what_is_not_supported_is_not_begun(bench: Bench) -> None:
-    mixed = create(RecordParams={"RecordMode": 2})
-    assert await code_of(bench.backend.create(bench.caller(), mixed)) == "UnsupportedOperation"
+    mp4 = create(RecordParams={"RecordMode": 1, "OutputFormat": 1})
+    assert await code_of(bench.backend.create(bench.caller(), mp4)) == "UnsupportedOperation"
     assert not [call for call in bench.kube.calls if call[0] == "POST"]
 
 
@@ -287,6 +288,21 @@ async def test_delete_stops(bench: Bench) -> None:
     assert (await bench.backend.delete(bench.caller(), request)).task_id == LESSON
     assert bench.kube.objects[f"{RECORDINGS}/lesson"]["spec"]["desiredState"] == "Stopped"
     assert (await bench.backend.describe(bench.caller(), describe())).status == "Exited", "what it wrote it knows"
+
+
+async def test_windows_beyond_a_mixed_recordings_canvas_change_nothing(bench: Bench) -> None:
+    found = recording(status=accepted(LESSON))
+    found["spec"] |= {"mode": "Mixed", "mix": {"video": {"width": 640, "height": 360}}}
+    bench.put(found)
+    before = bench.kube.objects[f"{RECORDINGS}/lesson"]
+    window = {"Left": 0, "Top": 0, "Width": 640, "Height": 360}
+    for top, code in ((1, OUT_OF_RANGE), (0, "")):
+        request = modify(MixLayoutParams={"MixLayoutMode": 4, "MixLayoutList": [{**window, "Top": top}]})
+        if code:
+            assert await code_of(bench.backend.modify(bench.caller(), request)) == code
+            assert bench.kube.objects[f"{RECORDINGS}/lesson"] == before
+        else:
+            assert (await bench.backend.modify(bench.caller(), request)).task_id == LESSON
 
 
 async def test_modify_goes_on_after_a_conflict(bench: Bench) -> None:
