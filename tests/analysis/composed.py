@@ -11,8 +11,8 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from cloudrec_contract.layout import Source, arrange
-from cloudrec_contract.mix import Layout
+from cloudrec_contract.layout import Source, Window, arrange
+from cloudrec_contract.mix import Layout, RenderMode
 from cloudrec_local.playback.beeps import onsets
 from cloudrec_local.playback.decode import Recording
 from cloudrec_local.synthetic.code import Code, Luma, read
@@ -71,15 +71,22 @@ def look(playlist: Path) -> Composed:
     return Composed(recording, [(wall, luma) for wall, (_, luma) in zip(walls, frames, strict=True)])
 
 
-def windows(layout: Layout, width: int, height: int, users: Sequence[str]) -> list[Rect]:
-    """Where these users' cameras are, in their order."""
+def pictures(layout: Layout, width: int, height: int, users: Sequence[str]) -> list[Rect]:
+    """Where the pictures of these users' cameras are, in their order; they are 16:9 and wholly shown (Fit)."""
+    assert layout.render_mode is RenderMode.FIT
     sources = [Source(user, "main", True) for user in users]
     placed = {
-        w.source.user_id: (w.left, w.top, w.width, w.height)
-        for w in arrange(layout, width, height, sources)
-        if w.source
+        window.source.user_id: _inside(window)
+        for window in arrange(layout, width, height, sources)
+        if window.source is not None
     }
     return [placed[user] for user in users]
+
+
+def _inside(window: Window) -> Rect:
+    width = min(window.width, window.height * 16 // 9)
+    height = width * 9 // 16
+    return window.left + (window.width - width) // 2, window.top + (window.height - height) // 2, width, height
 
 
 def crop(luma: Luma, rect: Rect) -> Luma:

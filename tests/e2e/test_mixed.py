@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloudrec_contract.mix import BigPicture, Layout, Template
+from cloudrec_contract.mix import BigPicture, Layout, RenderMode, Template
 from cloudrec_contract.playlist import parse
 from cloudrec_contract.resources import Attempt, Phase
 from cloudrec_local.fetch import download
@@ -20,7 +20,7 @@ from cloudrec_local.stack import Stack
 from cloudrec_local.status import environment
 from cloudrec_local.synthetic.plan import Plan, standard_plan
 from cloudrec_local.synthetic.process import SyntheticUsers
-from tests.analysis.composed import look, windows
+from tests.analysis.composed import look, pictures
 from tests.chaos.scene import container
 from tests.e2e.task import Cluster, recording
 from tests.e2e.test_gateway import _gone, _named, sdk_example, until
@@ -28,8 +28,8 @@ from tests.e2e.test_gateway import _gone, _named, sdk_example, until
 pytestmark = [pytest.mark.media, pytest.mark.cluster]
 
 WIDTH, HEIGHT = 1280, 720
-GRID = Layout()
-FLOATING = Layout(template=Template.FLOATING, big_picture=BigPicture(user_id="user-2"))
+GRID = Layout(render_mode=RenderMode.FIT)
+FLOATING = Layout(template=Template.FLOATING, render_mode=RenderMode.FIT, big_picture=BigPicture(user_id="user-2"))
 CHANGED_SECONDS = 1.0
 """From a Modify, or somebody's coming or going, until the picture shows it."""
 OFFSET_SECONDS = 0.060
@@ -59,7 +59,8 @@ async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path:
     mix = {
         "MixTranscodeParams": {
             "VideoParams": {"Width": WIDTH, "Height": HEIGHT, "Fps": 30, "BitRate": 3_000_000, "Gop": 2}
-        }
+        },
+        "MixLayoutParams": {"MixLayoutMode": 3, "RenderMode": 2},
     }
     async with SyntheticUsers(cluster.server, "assembly", plan(3)) as users:
         await users.published()
@@ -72,7 +73,9 @@ async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path:
         await users.do("user-3", "publish")
         came = time.time()
         await asyncio.sleep(4)
-        await asyncio.to_thread(sdk.modify, task, {}, {"MixLayoutMode": 1, "MaxResolutionUserId": "user-2"})
+        await asyncio.to_thread(
+            sdk.modify, task, {}, {"MixLayoutMode": 1, "RenderMode": 2, "MaxResolutionUserId": "user-2"}
+        )
         modified = time.time()
         await asyncio.sleep(4)
         await users.do("user-1", "leave")
@@ -104,16 +107,16 @@ async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path:
         (left, walls[-1], FLOATING, ("user-2", "user-3")),
     ]
     for since, to, layout, who in scenes:
-        rects = windows(layout, WIDTH, HEIGHT, who)
+        rects = pictures(layout, WIDTH, HEIGHT, who)
         shown = seen.shows([(rect, int(user[-1])) for rect, user in zip(rects, who, strict=True)])
         good = [on for wall, on in shown if since + 2 * CHANGED_SECONDS < wall < to - CHANGED_SECONDS / 2]
         assert np.mean(good) > 0.95, (layout.template, who)
         first = next(wall for wall, on in shown if on and wall > since - CHANGED_SECONDS)
         if since != begun:
             assert first - since < CHANGED_SECONDS, (layout.template, who)
-    rects = windows(GRID, WIDTH, HEIGHT, ("user-1", "user-2", "user-3"))
+    rects = pictures(GRID, WIDTH, HEIGHT, ("user-1", "user-2", "user-3"))
     offsets = [abs(at) for user in (2, 3) for at in seen.offsets(rects[user - 1], user)]
-    offsets += [abs(at) for at in seen.offsets(windows(GRID, WIDTH, HEIGHT, ("user-1", "user-2"))[0], 1)]
+    offsets += [abs(at) for at in seen.offsets(pictures(GRID, WIDTH, HEIGHT, ("user-1", "user-2"))[0], 1)]
     assert len(offsets) >= 6
     print(f"A/V offset p95 {np.quantile(offsets, 0.95) * 1000:.0f} ms over {len(offsets)}")
     assert np.quantile(offsets, 0.95) <= OFFSET_SECONDS
@@ -121,7 +124,10 @@ async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path:
 
 async def test_a_composer_and_then_its_recorder_are_killed(stack: Stack, tmp_path: Path) -> None:
     cluster = Cluster.of(stack)
-    mix = {"video": {"width": 640, "height": 360, "fps": 30, "gopSeconds": 2}}
+    mix = {
+        "video": {"width": 640, "height": 360, "fps": 30, "gopSeconds": 2},
+        "layout": {"renderMode": "Fit"},
+    }
     async with SyntheticUsers(cluster.server, "fragile", plan(2)) as users:
         await users.published()
         await cluster.apply(tmp_path, recording("fragile", "fragile", mode="Mixed", mix=mix))
@@ -144,7 +150,7 @@ async def test_a_composer_and_then_its_recorder_are_killed(stack: Stack, tmp_pat
     first, second = sorted((tmp_path / "files").glob("*.m3u8"), key=lambda path: path.name.startswith("ha1_"))
     assert second.name == f"ha1_{first.name}"
     before, after = await asyncio.to_thread(look, first), await asyncio.to_thread(look, second)
-    rects = windows(GRID, 640, 360, ("user-1", "user-2"))
+    rects = pictures(GRID, 640, 360, ("user-1", "user-2"))
     for part in (before, after):
         assert list(part.recording.faults) == []
         shown = part.shows([(rects[0], 1), (rects[1], 2)])
