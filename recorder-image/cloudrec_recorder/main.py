@@ -66,6 +66,13 @@ async def _run(settings: Settings, name_in_logs: Callable[[Task], None]) -> Outc
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, session.go_away, "told to end by SIGTERM")
     loop.add_signal_handler(signal.SIGINT, session.stop, "told to end by SIGINT")
+    if settings.metrics_port:
+        from cloudrec_recorder.metrics import serve  # few want it, and it takes memory
+
+        try:
+            serve(settings.metrics_port, session.figures)
+        except OSError as error:
+            logger.warning("no metrics: port %d: %s", settings.metrics_port, error.strerror)
     return await session.run()
 
 

@@ -172,6 +172,10 @@ class Recording:
         """Media that did not arrive and was given up on, by track."""
         return self._writer.lost_seconds
 
+    def figures(self) -> dict[str, float]:
+        """For metrics; read on another thread."""
+        return {**self._writer.figures(), "lost_seconds": sum(list(self._writer.lost_seconds.values()))}
+
     def hand_over(self, seconds: float) -> bool:
         """Record on until a successor is in the room, for so long at most.
 

@@ -67,6 +67,10 @@ class Session:
         """Media that did not arrive and was given up on, by track."""
         return self._recording.lost_seconds if self._recording is not None else {}
 
+    def figures(self) -> dict[str, float]:
+        """For metrics; read on another thread."""
+        return self._recording.figures() if self._recording is not None else {}
+
     def stop(self, message: str) -> None:
         """End the recording in good order."""
         self._ending.want(Outcome(False, Reason.STOPPED, message, LeaveCode.NORMAL))

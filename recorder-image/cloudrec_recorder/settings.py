@@ -28,6 +28,7 @@ environment (arguments win):
   CLOUDREC_TERMINATION_LOG     where the reason of the end is written (default /dev/termination-log)
   CLOUDREC_TASK_TIMEOUT        seconds to wait for the task file (default 900: the uploader checks the bucket first)
   CLOUDREC_DRAIN_TIMEOUT       seconds to wait at the end until all is uploaded (default 3000)
+  CLOUDREC_METRICS_PORT        port of /metrics, for Prometheus (default 0: none)
   CLOUDREC_HAND_OVER_TIMEOUT   seconds to record on after SIGTERM (default 60; less than the Pod's grace period)
 
   with --out
@@ -74,6 +75,7 @@ class Settings:
     drain_timeout: float
     hand_over_timeout: float
     log_level: str
+    metrics_port: int = 0
     standalone: Standalone | None = None
 
 
@@ -98,6 +100,10 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     level = env("CLOUDREC_LOG_LEVEL", "INFO").upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         parser.error(f"CLOUDREC_LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {level!r}")
+    port = env("CLOUDREC_METRICS_PORT", "0")
+    metrics_port = int(port) if port.isdecimal() else -1
+    if not 0 <= metrics_port <= 65535:
+        parser.error(f"CLOUDREC_METRICS_PORT must be 0 to 65535, not {port!r}")
     standalone = None
     if given.out is not None:
         if given.task is None:
@@ -128,6 +134,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         drain_timeout=env_seconds("CLOUDREC_DRAIN_TIMEOUT", 3000.0),
         hand_over_timeout=seconds(source, hand_over, 60.0, least=0.0),
         log_level=level,
+        metrics_port=metrics_port,
         standalone=standalone,
     )
 

@@ -41,6 +41,9 @@ class SingleWriter(Segmenter):
         slow = "the spool's disk is behind: media is being left out" if self.overloaded else ""
         yield Reason.SLOW_DISK, slow
 
+    def figures(self) -> dict[str, float]:
+        return {"units": self.units, "left_out": self.left_out + self.audio_left_out}
+
     async def run(self) -> None:
         """Nothing beside: media is written as it comes."""
 

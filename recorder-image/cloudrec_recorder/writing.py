@@ -40,6 +40,9 @@ class Writer(MediaSink, Protocol):
     def conditions(self, published: Set[TrackKey] | None) -> Iterator[tuple[Reason, str]]:
         """What is noteworthy, or "" for what is not any more, of the tracks that are there (None: of all ever)."""
 
+    def figures(self) -> dict[str, float]:
+        """For metrics, by `metrics`' names; read on another thread."""
+
     async def run(self) -> None:
         """What it does beside, until it is cancelled or drained."""
 

@@ -156,6 +156,8 @@ def build(
 
 
 def _recorder(spec: CloudRecordingSpec, settings: Settings) -> dict[str, Any]:
+    port = settings.recorder_metrics_port
+    metrics = {"CLOUDREC_METRICS_PORT": str(port)} if port else {}
     return {
         **container(RECORDER, ["cloudrec-recorder"], settings),
         "env": env(
@@ -164,7 +166,9 @@ def _recorder(spec: CloudRecordingSpec, settings: Settings) -> dict[str, Any]:
             CLOUDREC_TERMINATION_LOG=TERMINATION_LOG,
             HOME=TMP,
             TMPDIR=TMP,
+            **metrics,
         ),
+        **({"ports": [{"name": "metrics", "containerPort": port}]} if port else {}),
         "resources": mixed_resources(spec.streams, spec.mix) if spec.mix else recorder_resources(spec.streams),
         "livenessProbe": {
             "exec": {"command": ALIVE},

@@ -85,6 +85,7 @@ class MixedWriter:
         self._recent: deque[tuple[float, bytes]] = deque()
         self._deaths: deque[float] = deque()
         self._death = ""
+        self._died_times = 0
         self._status = wire.Status()
         self._bad_images: dict[str, str] = {}
         self._unsupported: dict[TrackKey, str] = {}
@@ -225,6 +226,7 @@ class MixedWriter:
         logger.error("the composer died: %s", why)
         now = self._now()
         self._death = why
+        self._died_times += 1
         self._deaths.append(now)
         while self._deaths[0] < now - DEATHS_SECONDS:
             self._deaths.popleft()
@@ -346,6 +348,16 @@ class MixedWriter:
         yield Reason.IMAGE_UNUSABLE, f"left out: {some(bad)}" if bad else ""
         slow = "the spool's disk is behind: media is being left out" if self._overloaded else ""
         yield Reason.SLOW_DISK, slow
+
+    def figures(self) -> dict[str, float]:
+        return {
+            "units": self.units,
+            "mix_frames": self._status.frames,
+            "mix_dropped_frames": self._status.dropped,
+            "mix_overload_step": self._status.step,
+            "mix_behind_seconds": self._status.behind,
+            "composer_deaths": self._died_times,
+        }
 
     def _overload(self) -> str:
         status = self._status
