@@ -6,13 +6,13 @@ import asyncio
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from cloudrec_contract import addresses
+
 LOOKUPS = 32
 """Names that are looked up at the same time: each takes a thread, and a name server may take its time."""
-_NAT64 = IPv6Network("64:ff9b::/96")
 
 Lookup = Callable[[str, int], list[tuple[int, str]]]
 """Blocking: the (family, address) pairs of a host. Raises OSError."""
@@ -23,22 +23,9 @@ class AddressRefused(OSError):
 
 
 def fault(address: str, allow_private: bool) -> str:
-    """Why nothing is sent to `address`; empty when it may be. Raises ValueError on what is no address."""
-    ip = _inner(ip_address(address.partition("%")[0]))
-    if ip.is_multicast or ip.is_unspecified:
-        return "is not a host's"
-    if not allow_private and not ip.is_global:
-        return "is private (callback.allowPrivateAddresses)"
-    return ""
-
-
-def _inner(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that an IPv6 address stands for, if it does."""
-    if isinstance(ip, IPv4Address):
-        return ip
-    if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else ip)
+    """`addresses.fault`, naming the setting that allows private ones."""
+    why = addresses.fault(address, allow_private)
+    return f"{why} (callback.allowPrivateAddresses)" if why == addresses.PRIVATE else why
 
 
 def system_lookup(host: str, port: int) -> list[tuple[int, str]]:

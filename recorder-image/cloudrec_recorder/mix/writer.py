@@ -7,7 +7,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.mix import Mix
@@ -20,6 +20,9 @@ from cloudrec_recorder.rooms import Published, Size
 from cloudrec_recorder.segments.files import Output
 from cloudrec_recorder.segments.segmenter import BACKLOG_MAX
 from cloudrec_recorder.writing import codecs, some
+
+if TYPE_CHECKING:
+    from cloudrec_recorder.mix.fetching import Images
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +82,9 @@ class MixedWriter:
         self._tracks: Sequence[Published] = ()
         self._windows = arranging.windows(self._mix, ())
         self._scene = wire.Scene()
+        self._private_images = task.private_images
+        self._images: Images | None = None
+        self._images_due: deque[str] = deque()
         self._outbox: list[bytes] = []
         self._waiting = 0  # bytes in it
         self._await_keyframe: set[TrackKey] = set()
@@ -177,6 +183,18 @@ class MixedWriter:
         if scene != self._scene:
             self._scene = scene
             self._put(wire.encode(scene))
+            self._fetch(arranging.images(scene))
+
+    def _fetch(self, urls: Set[str]) -> None:
+        if self._images is None and urls:
+            from cloudrec_recorder.mix.fetching import Images  # few want it, and it takes memory
+
+            self._images = Images(self._image_there, self._image_failed, allow_private=self._private_images)
+        if self._images is not None:
+            self._images.want(urls)
+
+    def _image_there(self, url: str, data: bytes) -> None:
+        self._images_due.append(url)
 
     # --- the composer ---------------------------------------------------------------------------------------------
 
@@ -192,6 +210,8 @@ class MixedWriter:
             self._done.set()
             turns.cancel()
             await asyncio.gather(turns, return_exceptions=True)
+            if self._images is not None:
+                await self._images.close()
 
     async def _life(self) -> None:
         """One process, from its start to its end."""
@@ -263,6 +283,10 @@ class MixedWriter:
             process.send(b"".join(self._outbox))
             self._outbox.clear()
             self._waiting = 0
+        if self._images_due and self._images is not None and process.takes:  # after the scene that names it
+            url = self._images_due.popleft()
+            if data := self._images.kept(url):
+                process.send(wire.encode(wire.Image(url, data)))
 
     def _begin(self, process: ComposerProcess) -> None:
         """A new process is told everything from the beginning, and the sound that its predecessor may not have made."""
@@ -281,6 +305,7 @@ class MixedWriter:
         process.send(wire.encode(setup) + b"".join(self._introduction()))
         if self._made:
             process.send(b"".join(message for time, message in self._recent if time > start - 1.0))
+        self._images_due = deque(sorted(arranging.images(self._scene)))
         self._set_up = True
         self._heard_at = self._now()
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Final
+from typing import Final, TypeAlias
 
 import av
 import av.audio.codeccontext
 import numpy as np
 from av.error import FFmpegError
+from numpy.typing import NDArray
 
 RATE: Final = 48_000
 FRAME: Final = 1024  # samples of an AAC frame
@@ -36,6 +37,11 @@ ENCODER_OPTIONS: Final = {
 """FFmpeg's AAC encoder at a constant quality, 1.5 times the one that it starts from: speech takes about 70 kbps a
 channel. At a constant rate it tries several quantisers for each frame, which costs two to four times as much CPU for
 the same sound. The tools that are off find little to save in speech."""
+_FREQUENCY_INDEX: Final = {48_000: 3, 44_100: 4, 16_000: 8}
+
+Samples: TypeAlias = NDArray[np.float32]
+"""One row for each channel, full scale at 1."""
+
 _MAX_PACKET: Final = 5760  # samples: 120 ms, RFC 6716 section 2.1.4
 
 _SILK: Final = (480, 960, 1920, 2880)
@@ -67,10 +73,10 @@ def opus_channels(packet: bytes) -> int:
     return 2 if packet and packet[0] & 4 else 1
 
 
-def adts(frame: bytes, channels: int) -> bytes:
-    """A raw AAC-LC frame of 48 kHz with its ADTS header (ISO/IEC 13818-7, 6.2)."""
+def adts(frame: bytes, channels: int, rate: int = RATE) -> bytes:
+    """A raw AAC-LC frame of 48, 44.1 or 16 kHz with its ADTS header (ISO/IEC 13818-7, 6.2)."""
     length = len(frame) + 7
-    header = 0xFFF1 << 40 | 1 << 38 | 3 << 34 | channels << 30 | length << 13 | 0x7FF << 2
+    header = 0xFFF1 << 40 | 1 << 38 | _FREQUENCY_INDEX[rate] << 34 | channels << 30 | length << 13 | 0x7FF << 2
     return header.to_bytes(7, "big") + frame
 
 
@@ -80,6 +86,33 @@ class AacFrame:
 
     position: int
     data: bytes
+
+
+class Drift:
+    """Decides when a sample clock's drift is taken out: beyond `left_alone` samples, until `mended` are left."""
+
+    def __init__(self, left_alone: int, mended: int) -> None:
+        self._left_alone = left_alone
+        self._mended = mended
+        self._mending = False
+
+    def settled(self) -> None:
+        """There is no error now: the line began anew."""
+        self._mending = False
+
+    def correction(self, error: int) -> int:
+        """How many samples to add to the next packet, which would come `error` samples early (late when negative)."""
+        self._mending = abs(error) > (self._mended if self._mending else self._left_alone)
+        return 0 if not self._mending else 2 if error > 0 else -2
+
+
+def stretched(samples: Samples, count: int) -> Samples:
+    """The rows at `count` more samples (fewer when negative); too short ones as they are."""
+    old = samples.shape[1]
+    if not count or old < 240:
+        return samples
+    at, known = np.linspace(0, old - 1, old + count), np.arange(old)
+    return np.stack([np.interp(at, known, row) for row in samples]).astype(np.float32)
 
 
 class OpusToAac:
@@ -95,7 +128,7 @@ class OpusToAac:
         self._encoder = _encoder(self._layout)
         self._next = _position(first_time)
         self._expected = first_time
-        self._mending = False
+        self._drift = Drift(DRIFT_LEFT_ALONE, _DRIFT_MENDED)
 
     @property
     def end_time(self) -> float:
@@ -123,7 +156,7 @@ class OpusToAac:
         if missing > samples / RATE / 2:
             if error > 0:
                 out += self._silence(error)
-            self._mending = False
+            self._drift.settled()
             error = 0
         self._expected = time + samples / RATE
         try:
@@ -140,16 +173,10 @@ class OpusToAac:
 
     def _mend(self, frame: av.AudioFrame, error: int) -> av.AudioFrame:
         """The frame two samples longer or shorter, while there is drift to be taken out."""
-        self._mending = abs(error) > (_DRIFT_MENDED if self._mending else DRIFT_LEFT_ALONE)
-        if not self._mending or frame.samples < 240:
-            return frame
-        samples = frame.to_ndarray()
-        count = frame.samples + (2 if error > 0 else -2)
-        at = np.linspace(0, frame.samples - 1, count)
-        old = np.arange(frame.samples)
-        return self._from_array(np.stack([np.interp(at, old, row) for row in samples]).astype(np.float32))
+        count = self._drift.correction(error)
+        return self._from_array(stretched(frame.to_ndarray().astype(np.float32, copy=False), count)) if count else frame
 
-    def _from_array(self, samples: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> av.AudioFrame:
+    def _from_array(self, samples: Samples) -> av.AudioFrame:
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=self._layout)
         frame.sample_rate = RATE
         return frame
