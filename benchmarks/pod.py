@@ -72,7 +72,7 @@ class Uploader:
 
 
 @contextmanager
-def uploader(store: Bucket, prefix: str) -> Iterator[Uploader]:
+def uploader(store: Bucket, prefix: str, task: Task | None = None) -> Iterator[Uploader]:
     """The uploader's process with an empty spool. It has to end by itself after the recording's `end`."""
     with TemporaryDirectory(prefix="cloudrec-bench-pod-") as name, api_server(Path(name)) as port:
         spool = Path(name) / "spool"
@@ -80,7 +80,7 @@ def uploader(store: Bucket, prefix: str) -> Iterator[Uploader]:
         with (Path(name) / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "cloudrec_recorder.uploader.main"],
-                env=uploader_environment(Path(name), spool, port, store, prefix),
+                env=uploader_environment(Path(name), spool, port, store, prefix, task),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -95,7 +95,9 @@ def uploader(store: Bucket, prefix: str) -> Iterator[Uploader]:
             process.wait()
 
 
-def uploader_environment(account: Path, spool: Path, port: int, store: Bucket, prefix: str) -> dict[str, str]:
+def uploader_environment(
+    account: Path, spool: Path, port: int, store: Bucket, prefix: str, task: Task | None = None
+) -> dict[str, str]:
     """All that the operator would set. `account`: folder of the service account's files; `port`: the API server's."""
     where = ObjectStore(endpoint=store.endpoint, region="us-east-1", bucket=store.name, key_prefix=prefix)
     return {
@@ -104,7 +106,7 @@ def uploader_environment(account: Path, spool: Path, port: int, store: Bucket, p
         "CLOUDREC_RECORDING": "benchmark",
         "CLOUDREC_POD": _POD,
         "CLOUDREC_POD_UID": _UID,
-        "CLOUDREC_TASK": _task().model_dump_json(by_alias=True),
+        "CLOUDREC_TASK": (task or _task()).model_dump_json(by_alias=True),
         "CLOUDREC_STORE": where.model_dump_json(by_alias=True),
         "CLOUDREC_SPOOL": str(spool),
         "CLOUDREC_BUCKET_CREDENTIALS": str(store.keys),

@@ -10,11 +10,14 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from aiohttp import web
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.resources import Mode
-from cloudrec_contract.spool import SegmentRecord, TrackRecord
+from cloudrec_contract.spool import ImageRecord, SegmentRecord, Task, TrackRecord
 from cloudrec_local.playback.decode import Recording, load
 from cloudrec_recorder.media import AccessUnit, TrackKey
 from cloudrec_recorder.mix import writer as writer_module
@@ -23,6 +26,7 @@ from cloudrec_recorder.mix.writer import DEATHS_MAX, HUNG_SECONDS, MixedWriter
 from cloudrec_recorder.rooms import Published
 from cloudrec_recorder.segments.disk import Disk
 from cloudrec_recorder.segments.mpegts import CLOCK, PTS_OFFSET
+from tests.unit.mix.films import png
 from tests.unit.recorder.scripted import task
 from tests.unit.segments import samples
 from tests.unit.segments.pictures import FPS, encoded
@@ -38,7 +42,7 @@ STEP = 0.1
 class Bench:
     """A writer, a clock that the test moves, and media by it. Processes are started by these commands in turn."""
 
-    def __init__(self, folder: Path, commands: Sequence[Sequence[str]] = ()) -> None:
+    def __init__(self, folder: Path, commands: Sequence[Sequence[str]] = (), of: Task = TASK) -> None:
         self.folder = folder
         self.disk = Disk()
         self.time = 0.0
@@ -49,9 +53,9 @@ class Bench:
         self.processes: list[ComposerProcess] = []
         self.output = samples.output(folder, self.disk, self.asked, target=2.0)
         self.writer = MixedWriter(
-            self.output, TASK, lambda: self.time, lambda: int(samples.EPOCH_MS + self.time * 1000), self.start
+            self.output, of, lambda: self.time, lambda: int(samples.EPOCH_MS + self.time * 1000), self.start
         )
-        self.writer.arrange([Published("v", ALICE, "H264"), Published("a", VOICE, "OPUS")], TASK)
+        self.writer.arrange([Published("v", ALICE, "H264"), Published("a", VOICE, "OPUS")], of)
         self.running = asyncio.create_task(self.writer.run())
         numbers = range(0, 300)
         keys = range(0, 300, 15)
@@ -217,3 +221,60 @@ async def test_nothing_to_record_ends_at_once(bench: Bench) -> None:
     bench.writer.finish()
     bench.disk.close(10)
     assert samples.records(bench.folder) == []
+
+
+async def test_images_are_fetched_and_those_that_fail_are_told_of_once(tmp_path: Path) -> None:
+    """A watermark is there from soon after the beginning to the end, whatever happens to the composer."""
+    files = {"/mark.png": png(np.full((8, 8, 3), (255, 0, 0), np.uint8)), "/torn.png": b"\x89PNG\r\n\x1a\n torn"}
+
+    async def answer(request: web.Request) -> web.Response:
+        found = files.get(request.path)
+        return web.Response(body=found) if found else web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_get("/{name}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    marks = [
+        {"image": {"url": f"{base}/{name}.png", "left": 0, "top": top, "width": 64, "height": 36}}
+        for name, top in (("mark", 144), ("torn", 60), ("none", 100))
+    ]
+    mix = {"video": {"width": 320, "height": 180, "fps": 15}, "watermarks": marks}
+    bench = Bench(tmp_path, of=task(mode=Mode.MIXED, mix=mix, segmentSeconds=2.0, privateImages=True))
+    try:
+        await bench.until(3.0)
+        os.kill(bench.processes[0].pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while len(bench.processes) < 2:
+                await asyncio.sleep(0.01)
+        await bench.until(5.0)
+        assert {"/torn.png", "/none.png"} == {
+            part.partition(" ")[0].removeprefix(base)
+            for part in bench.conditions()[Reason.IMAGE_UNUSABLE].removeprefix("left out: ").split(", ")
+        }
+        await bench.end()
+    finally:
+        await cleared(bench)
+        await runner.cleanup()
+    told = [record.url for record in samples.records(tmp_path) if isinstance(record, ImageRecord)]
+    assert sorted(told) == [f"{base}/none.png", f"{base}/torn.png"]
+    with av.open(str(bench.output.folder / bench.segments[-1].file)) as container:
+        pixels = [frame.to_ndarray(format="rgb24")[160, 20] for frame in container.decode(video=0)]
+    red = [bool(r > 180 and g < 80 and b < 80) for r, g, b in pixels]
+    assert red[-1]
+    assert sum(red) > len(red) / 2
+
+
+async def test_private_addresses_are_refused_unless_the_app_allows_them(tmp_path: Path) -> None:
+    mark = {"image": {"url": "http://127.0.0.1:9/mark.png", "left": 0, "top": 0, "width": 64, "height": 36}}
+    mix = {"video": {"width": 320, "height": 180, "fps": 15}, "watermarks": [mark]}
+    bench = Bench(tmp_path, of=task(mode=Mode.MIXED, mix=mix))
+    try:
+        async with asyncio.timeout(20):
+            while Reason.IMAGE_UNUSABLE not in bench.conditions():
+                await asyncio.sleep(0.01)
+        assert "address" in bench.conditions()[Reason.IMAGE_UNUSABLE]
+    finally:
+        await cleared(bench)
