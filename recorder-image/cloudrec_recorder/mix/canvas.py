@@ -72,17 +72,16 @@ class Canvas:
         self.frame = frame_of(self.planes)
 
     def draw(self, layers: Sequence[Layer], dirty: Iterable[Rect]) -> None:
-        """Draw these regions anew; outside them the canvas has to be what the layers say already."""
-        for region in _outermost(rect.within(self.rect) for rect in dirty):
+        """Draw these regions of the canvas anew; outside them it has to be what the layers say already."""
+        for region in _outermost(dirty):
+            above = [layer for layer in layers if layer.rect.meets(region)]
             first = 0
-            for index in range(len(layers) - 1, -1, -1):
-                if layers[index].opaque and layers[index].rect.covers(region):
+            for index in range(len(above) - 1, -1, -1):
+                if above[index].opaque and above[index].rect.covers(region):
                     first = index
                     break
-            for layer in layers[first:]:
-                part = layer.rect.within(region)
-                if not part.empty:
-                    layer.draw(self.planes, part)
+            for layer in above[first:]:
+                layer.draw(self.planes, region if layer.rect.covers(region) else layer.rect.within(region))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +133,12 @@ class Picture:
 
     def _copy(self, planes: Planes, region: Rect) -> None:
         place = self.place
-        inside = place.within(region)
-        if inside != region:
+        inside = region
+        if not place.covers(region):
             Field(region, self.bars).draw(planes, region)
-        if inside.empty:
-            return
+            inside = place.within(region)
+            if inside.empty:
+                return
         source = inside.moved(-place.left, -place.top)
         for to, above in zip(_parts(planes, inside), _parts(self.planes, source), strict=True):
             to[...] = above
@@ -189,7 +189,7 @@ def yuv(colour: str) -> Colour:
 def planes_of(frame: av.VideoFrame) -> Planes:
     """Views of a yuv420p frame, which they keep alive."""
     y, u, v = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in frame.planes
     )
     return y, u, v
@@ -207,15 +207,19 @@ def cropped(planes: Planes, rect: Rect) -> Planes:
 
 
 def _parts(planes: Planes, rect: Rect) -> tuple[NDArray[Any], ...]:
-    luma = (slice(rect.top, rect.bottom), slice(rect.left, rect.right))
-    chroma = (slice(rect.top // 2, rect.bottom // 2), slice(rect.left // 2, rect.right // 2))
-    return planes[0][luma], planes[1][chroma], planes[2][chroma]
+    left, top, right, bottom = rect.left, rect.top, rect.right, rect.bottom
+    down, across = slice(top // 2, bottom // 2), slice(left // 2, right // 2)
+    return planes[0][top:bottom, left:right], planes[1][down, across], planes[2][down, across]
 
 
 def _outermost(rects: Iterable[Rect]) -> list[Rect]:
     """Without those that lie within another."""
     found: list[Rect] = []
-    for rect in sorted({rect for rect in rects if not rect.empty}, key=lambda each: -each.width * each.height):
+    for rect in sorted(rects, key=_area, reverse=True):
         if not any(other.covers(rect) for other in found):
             found.append(rect)
     return found
+
+
+def _area(rect: Rect) -> int:
+    return rect.width * rect.height

@@ -18,14 +18,16 @@ from cloudrec_recorder.mix import wire
 from cloudrec_recorder.mix.decoding import Source
 from cloudrec_recorder.mix.encoding import Encoder
 from cloudrec_recorder.mix.ladder import LATE_SECONDS, Ladder, Step
+from cloudrec_recorder.mix.overlays import Overlays
 from cloudrec_recorder.mix.sound import Mixer
 from cloudrec_recorder.mix.stage import Stage
 
 logger = logging.getLogger(__name__)
 
-DELAY_SECONDS: Final = 0.12
-"""How long a frame is waited for. Capture waits 100 ms at most for what was overtaken or lost on its way, and sources
-send every 33 ms or faster; more would only add to what a killed process loses."""
+DELAY_SECONDS: Final = 0.2
+"""How long a frame is waited for. Capture waits 150 ms for sound that was lost on its way and is sent again; what comes
+later than this is not heard at all. Pictures that come later are only shown later. More would but add to what a killed
+process loses, which is half a second at most with all that the recorder holds."""
 URGENT_SECONDS: Final = 0.1
 STATUS_SECONDS: Final = 1.0
 FORGET_SECONDS: Final = 30.0
@@ -61,9 +63,9 @@ class Composer:
                 self._kinds[number] = kind
             case wire.Scene():
                 if self._pictures is not None:
-                    self._pictures.stage.show(message)
+                    self._pictures.show(message)
             case wire.Image(url, data):
-                if self._pictures is not None and not self._pictures.stage.image(url, data):
+                if self._pictures is not None and not self._pictures.image(url, data):
                     self._bad_images.append(url)
             case wire.End(time):
                 self._end(time)
@@ -107,10 +109,12 @@ class Composer:
             self._bad_images = []
 
     def _status(self) -> wire.Status:
+        undecodable = set() if self._mixer is None else set(self._mixer.undecodable)
         pictures = self._pictures
         if pictures is None:
-            return wire.Status()
+            return wire.Status(undecodable=sorted(undecodable))
         sources = pictures.sources.values()
+        undecodable |= {source.number for source in sources if source.useless}
         return wire.Status(
             step=pictures.ladder.step,
             behind=round(pictures.behind, 3),
@@ -118,7 +122,7 @@ class Composer:
             dropped=pictures.dropped,
             bad_images=self._bad_images,
             keyframes_wanted=[source.number for source in sources if source.lost and not source.useless],
-            undecodable=[source.number for source in sources if source.useless],
+            undecodable=sorted(undecodable),
         )
 
 
@@ -134,6 +138,7 @@ class _Pictures:
         self._heard: dict[int, float] = {}
         self._swept_at = setup.start
         self.stage = Stage(video, setup.fill, self.sources)
+        self._overlays = Overlays(video.width, video.height, setup.epoch)
         self._encoder = Encoder(video, setup.segment_seconds)
         self.ladder = Ladder()
         self.behind = 0.0
@@ -149,6 +154,15 @@ class _Pictures:
             source = self.sources[unit.stream] = Source(unit.stream)
         self._heard[unit.stream] = unit.time
         source.push(unit)
+
+    def show(self, scene: wire.Scene) -> None:
+        self.stage.show(scene)
+        self._overlays.scene(scene.watermarks)
+
+    def image(self, url: str, data: bytes) -> bool:
+        """Whether it can be used."""
+        shown = not self.stage.wants(url) or self.stage.image(url, data)
+        return self._overlays.image(url, data) and shown
 
     def make(self, until: float, newest: float) -> None:
         """Every frame up to `until`. Too far behind `newest`: only those that are in time."""
@@ -168,11 +182,9 @@ class _Pictures:
     def _frame(self, number: int, step: Step) -> None:
         time = self._time(number)
         if step < Step.HALF_RATE or number % 2 == 0:
-            until = time + 0.5 / self._fps
             for source in self.sources.values():
                 source.loop_filter = step < Step.NO_LOOP_FILTER
-                source.advance(until)
-            self.stage.refresh(())
+            self.stage.refresh(time + 0.5 / self._fps + _ROUNDING, self._overlays.patches(time))
         data, keyframe = self._encoder.encode(self.stage.canvas.frame, number, faster=step >= Step.FASTER_PRESET)
         self.frames += 1
         self._emit(wire.Picture(time, keyframe, data))

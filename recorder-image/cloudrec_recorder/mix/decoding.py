@@ -28,8 +28,6 @@ WAITING_BYTES_MAX: Final = 16 << 20
 FAILURES_MAX: Final = 5
 """So many keyframes in a row that could not be decoded: the stream is of no use."""
 
-_MICROSECONDS: Final = 1_000_000
-
 
 class Source:
     """Pictures of one stream. `frame` is the newest that was decoded; `version` grows with each."""
@@ -91,7 +89,6 @@ class Source:
         elif self.lost:
             return
         packet = av.Packet(unit.data)
-        packet.pts = packet.dts = round(unit.time * _MICROSECONDS)
         try:
             if self._decoder is None:
                 self._decoder = _open(name, loop_filter=self.loop_filter)

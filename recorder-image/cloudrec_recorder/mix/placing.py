@@ -47,6 +47,12 @@ class Rect:
             min(self.bottom, other.bottom),
         )
 
+    def meets(self, other: Rect) -> bool:
+        """They have something in common."""
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
     def covers(self, other: Rect) -> bool:
         return (
             self.left <= other.left
@@ -82,14 +88,19 @@ def place(picture: tuple[int, int], window: tuple[int, int], mode: RenderMode) -
         return Placing(Rect.sized(0, 0, width, height), Rect.sized(0, 0, room_width, room_height))
     keeps = _KEEPS[mode]
     crop_width, crop_height = width, height
-    if width * room_height > height * room_width:
-        crop_width = _even(max(width * keeps, height * room_width / room_height), width)
+    wide = width * room_height > height * room_width
+    side, room_side = (width, height * room_width / room_height) if wide else (height, width * room_height / room_width)
+    kept = _even(max(side * keeps, room_side), side)
+    if wide:
+        crop_width = kept
     else:
-        crop_height = _even(max(height * keeps, width * room_height / room_width), height)
-    scale = min(room_width / crop_width, room_height / crop_height)
-    # what is nearly as large as the room fills it: bars of a pixel come of rounding alone
-    place_width = _nearly(crop_width * scale, room_width)
-    place_height = _nearly(crop_height * scale, room_height)
+        crop_height = kept
+    place_width, place_height = room_width, room_height
+    if room_side < side * keeps:
+        # what is nearly as large as the room fills it: bars of a pixel come of rounding alone
+        scale = min(room_width / crop_width, room_height / crop_height)
+        place_width = _nearly(crop_width * scale, room_width)
+        place_height = _nearly(crop_height * scale, room_height)
     return Placing(
         _centred(crop_width, crop_height, width, height),
         _centred(place_width, place_height, room_width, room_height),

@@ -6,22 +6,21 @@ from typing import Final, TypedDict
 
 import av
 import numpy as np
-from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from numpy.typing import NDArray
 
 from cloudrec_contract.mix import RenderMode
-from cloudrec_recorder.mix.canvas import Planes, cropped, frame_of, planes_of
-from cloudrec_recorder.mix.placing import Rect, place
-
-IMAGE_PIXELS_MAX: Final = 2560 * 2560
+from cloudrec_recorder.mix.canvas import Planes, cropped, divided, frame_of, planes_of
+from cloudrec_recorder.mix.placing import Placing, Rect, place
 
 _FORMAT: Final = "yuv420p"
 _PLANAR: Final = frozenset({_FORMAT, "yuvj420p"})
 _FULL: Final = "yuvj420p"
+_JPEG: Final = int(ColorRange.JPEG)
+_AREA: Final = int(Interpolation.AREA)
+_BILINEAR: Final = int(Interpolation.BILINEAR)
 # AVCOL_SPC_RGB, BT709, BT2020_NCL; what says nothing is taken for BT.601, as WebRTC's senders mean it
 _OTHER_MATRIX: Final = frozenset({0, 1, 9})
-_MAGIC: Final = {b"\x89PNG": "png", b"\xff\xd8\xff": "mjpeg"}
-_WITH_ALPHA: Final = ("rgba", "ya", "pal", "argb", "bgra", "gbrap")
 
 
 class Scaler:
@@ -30,20 +29,25 @@ class Scaler:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
         self._plain = VideoReformatter()
+        self._placed: tuple[tuple[object, ...], Placing] | None = None
 
     def scale(self, frame: av.VideoFrame, window: tuple[int, int], mode: RenderMode) -> tuple[Planes, Rect]:
         """The picture as it is seen, and where in a window of this size. Raises FFmpegError, ValueError."""
-        placing = place((frame.width, frame.height), window, mode)
+        width, height = frame.width, frame.height
+        key = (width, height, window, mode)
+        if self._placed is None or self._placed[0] != key:
+            self._placed = key, place((width, height), window, mode)
+        placing = self._placed[1]
         crop, to = placing.crop, placing.place
-        if crop != Rect(0, 0, frame.width, frame.height):
+        if (crop.width, crop.height) != (width, height):
             frame = self._cropped(frame, crop)
-        shrinks = to.width <= frame.width and to.height <= frame.height
+        shrinks = to.width <= crop.width and to.height <= crop.height
         scaled = self._reformatter.reformat(
             frame,
             to.width,
             to.height,
             _FORMAT,
-            interpolation=Interpolation.AREA if shrinks else Interpolation.BILINEAR,
+            interpolation=_AREA if shrinks else _BILINEAR,
             threads=1,  # more cost more than they give
             **_conversion(frame),
         )
@@ -59,32 +63,22 @@ class Scaler:
         return part
 
 
-def still_picture(data: bytes) -> av.VideoFrame | None:
-    """A PNG or JPEG, what is transparent in it black; None when it cannot be read or is too large."""
-    codec = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None)
-    if codec is None:
-        return None
-    decoder = av.CodecContext.create(codec, "r")
-    assert isinstance(decoder, av.VideoCodecContext)
-    decoder.thread_count = 1
-    decoder.options = {"max_pixels": str(IMAGE_PIXELS_MAX)}
-    try:
-        frames = decoder.decode(av.Packet(data)) or decoder.decode(None)
-        if not frames:
-            return None
-        frame = frames[0]
-        if frame.format.name.startswith(_WITH_ALPHA):
-            pixels = frame.to_ndarray(format="rgba").astype(np.uint16)
-            frame = av.VideoFrame.from_ndarray((pixels[..., :3] * pixels[..., 3:] // 255).astype(np.uint8), "rgb24")
-        if min(frame.width, frame.height) < 2:
-            return None
-        # an RGB picture's colorspace is none that a YUV picture could have
-        to = VideoReformatter().reformat(
-            frame, format=_FORMAT, dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG, threads=1
-        )
-    except (FFmpegError, ValueError, MemoryError):
-        return None
-    return to
+def still_picture(pixels: NDArray[np.uint8]) -> av.VideoFrame:
+    """Of RGBA (height, width, 4), what is transparent in it black. Raises ValueError when it is too small."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < 2:
+        raise ValueError(f"an image of {width}x{height} is not shown")
+    alpha = pixels[..., 3:]
+    if alpha.min() < 255:
+        pixels = pixels.copy()
+        pixels[..., :3] = divided(pixels[..., :3].astype(np.uint16) * alpha)
+    return VideoReformatter().reformat(
+        av.VideoFrame.from_ndarray(pixels, format="rgba"),
+        format=_FORMAT,
+        dst_colorspace=Colorspace.ITU601,
+        dst_color_range=ColorRange.MPEG,
+        threads=1,
+    )
 
 
 class _Conversion(TypedDict, total=False):
@@ -94,10 +88,10 @@ class _Conversion(TypedDict, total=False):
 
 def _conversion(frame: av.VideoFrame) -> _Conversion:
     """What of the colours has to be changed; mostly nothing, and then it must not be named: that alone would cost."""
-    wanted: _Conversion = {}
-    if frame.color_range == ColorRange.JPEG or frame.format.name == _FULL:
-        wanted["dst_color_range"] = ColorRange.MPEG
-    if frame.colorspace in _OTHER_MATRIX:
+    full, other = frame.color_range == _JPEG or frame.format.name == _FULL, frame.colorspace in _OTHER_MATRIX
+    if not (full or other):
+        return {}
+    wanted: _Conversion = {"dst_color_range": ColorRange.MPEG}
+    if other:
         wanted["dst_colorspace"] = Colorspace.ITU601
-        wanted["dst_color_range"] = ColorRange.MPEG
     return wanted

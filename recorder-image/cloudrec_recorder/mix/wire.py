@@ -98,7 +98,7 @@ class Scene(Lenient):
 
 
 class Status(Lenient):
-    """How the composer is doing; sent when something of it changes, once a second at most, and before DONE.
+    """How the composer is doing; sent when something of it changes, figures alone once a second at most; before DONE.
 
     `step` is that of the overload ladder: 0 none, 1 smaller layers wanted, 2 a faster preset, 3 no loop filter in
     decoders, 4 half the frame rate. `behind` in seconds.
@@ -127,7 +127,8 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What was found at a URL; empty when nothing was."""
+    """What was found at a URL; empty when nothing was. It comes after the first scene that names the URL, and again
+    when a scene names it that the one before did not."""
 
     url: str
     data: bytes
