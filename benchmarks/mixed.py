@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from cloudrec_recorder.mix import wire
 from cloudrec_recorder.mix.composer import DELAY_SECONDS
 from cloudrec_recorder.mix.encoding import OPTIONS, PRESET, rate_options
 from cloudrec_recorder.mix.ladder import BEHIND_SECONDS
+from cloudrec_recorder.mix.process import COMMAND, environment
 
 SOURCE_FPS: Final = 30
 SOURCE_BITS: Final = {180: 160_000, 360: 500_000, 720: 1_500_000}
@@ -214,10 +214,11 @@ def messages_of(
 
 def composer(case: Case, told: Sequence[bytes]) -> Run:
     """Tell it everything, a little ahead so that it need not wait, never so much that it thinks it is behind."""
-    command = (sys.executable, "-m", "cloudrec_recorder.mix")
     frames, begin = len(told) - 1, FIRST_SECONDS * case.video.fps
     first = last = 0.0
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+    with subprocess.Popen(
+        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment()
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         splitter = wire.Splitter()

@@ -30,6 +30,8 @@ PIPE_BYTES: Final = 1 << 20
 POLL_SECONDS: Final = 0.25
 """How soon SIGTERM is seen when nothing comes."""
 
+NICE: Final = 5
+"""Whatever is captured can be composed later; what is not captured is lost."""
 GARBAGE_THRESHOLD: Final = 50_000
 """Nearly nothing here is in cycles; looking for them at the default rate costs half a percent."""
 
@@ -133,6 +135,7 @@ def main() -> int:
         nonlocal terminated
         terminated = True
 
+    os.nice(NICE)
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     signal.signal(signal.SIGTERM, terminate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -15,6 +16,11 @@ WAITING_MAX: Final = 32 << 20
 """Bytes that may wait to be taken by the composer; it is far behind then, or hangs."""
 END_SECONDS: Final = 2.0
 _READ: Final = 256 << 10
+
+
+def environment() -> dict[str, str]:
+    """Of the composer: nothing of it is linear algebra, and NumPy's threads for that would spin for a while."""
+    return {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 
 class ComposerProcess:
@@ -31,7 +37,10 @@ class ComposerProcess:
     async def start(cls, command: Sequence[str] = COMMAND) -> ComposerProcess:
         """Raises OSError when it cannot be started."""
         pipe = asyncio.subprocess.PIPE
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=4 * _READ))
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, env=environment(), limit=4 * _READ
+        )
+        return cls(process)
 
     @property
     def pid(self) -> int:
