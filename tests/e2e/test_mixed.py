@@ -38,7 +38,16 @@ LOST_SECONDS = 2.0
 
 
 def plan(users: int) -> Plan:
-    return standard_plan(users, width=640, height=360, fps=30)
+    """They wait outside."""
+    made = standard_plan(users, width=640, height=360, fps=30)
+    return made.model_copy(update={"users": tuple(user.model_copy(update={"steps": ()}) for user in made.users)})
+
+
+async def enter(users: SyntheticUsers, *names: str) -> None:
+    """One after the other, and with camera and microphone."""
+    for name in names:
+        await users.do(name, "join")
+        await users.do(name, "publish")
 
 
 async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path: Path) -> None:
@@ -63,14 +72,12 @@ async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path:
         "MixLayoutParams": {"MixLayoutMode": 3, "RenderMode": 2},
     }
     async with SyntheticUsers(cluster.server, "assembly", plan(3)) as users:
-        await users.published()
-        await users.do("user-3", "leave")
+        await enter(users, "user-1", "user-2")
         task = await asyncio.to_thread(sdk.create, "assembly", "recorder-1", "unsigned", storage, mix)
         await until(lambda: sdk.describe(task), lambda told: told.Status == "InProgress", 30)
         told = await until(lambda: sdk.describe(task), lambda told: len(told.StorageFileList) == 1, 30)
         await asyncio.sleep(4)
-        await users.do("user-3", "join")
-        await users.do("user-3", "publish")
+        await enter(users, "user-3")
         came = time.time()
         await asyncio.sleep(4)
         await asyncio.to_thread(
@@ -129,7 +136,7 @@ async def test_a_composer_and_then_its_recorder_are_killed(stack: Stack, tmp_pat
         "layout": {"renderMode": "Fit"},
     }
     async with SyntheticUsers(cluster.server, "fragile", plan(2)) as users:
-        await users.published()
+        await enter(users, "user-1", "user-2")
         await cluster.apply(tmp_path, recording("fragile", "fragile", mode="Mixed", mix=mix))
         await cluster.phase("fragile", Phase.RECORDING)
         await asyncio.sleep(4)
