@@ -6,11 +6,12 @@ import argparse
 import sys
 from typing import Final
 
-from benchmarks import capture, gateway, segments
+from benchmarks import capture, gateway, mixed, segments
 
 BENCHMARKS: Final = {
     "capture": (capture.main, capture.__doc__ or ""),
     "gateway": (gateway.main, gateway.__doc__ or ""),
+    "mixed": (mixed.main, mixed.__doc__ or ""),
     "segments": (segments.main, segments.__doc__ or ""),
 }
 
