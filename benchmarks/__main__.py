@@ -6,9 +6,10 @@ import argparse
 import sys
 from typing import Final
 
-from benchmarks import capture, gateway, segments
+from benchmarks import callbacks, capture, gateway, segments
 
 BENCHMARKS: Final = {
+    "callbacks": (callbacks.main, callbacks.__doc__ or ""),
     "capture": (capture.main, capture.__doc__ or ""),
     "gateway": (gateway.main, gateway.__doc__ or ""),
     "segments": (segments.main, segments.__doc__ or ""),

@@ -59,6 +59,8 @@ class Settings(BaseModel):
     identity: str = Field("", description="name of this replica in the Lease (default: the host's name)")
     health_port: int = Field(8080, ge=0, le=65535, description="port of /healthz; 0 for none")
     health_host: str = Field("0.0.0.0", description="address of /healthz")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics (Prometheus); 0 for none")
+    metrics_host: str = Field("0.0.0.0", description="address of /metrics")
     serviceaccount: str = Field(
         "",
         description="folder with token, ca.crt and namespace (with KUBERNETES_SERVICE_HOST and _PORT); "
