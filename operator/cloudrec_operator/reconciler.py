@@ -78,7 +78,7 @@ class Reconciler:
                 log.info("left to the next leader", extra={"recording": "/".join(key)})
             except Conflict as error:
                 log.debug("changed meanwhile: %s", error, extra={"recording": "/".join(key)})
-                self._store.recordings.drop(key)
+                self._store.recordings.outdate(key)
                 self._queue.retry(key)
             except (ApiError, TimeoutError) as error:
                 if isinstance(error, NotFound):

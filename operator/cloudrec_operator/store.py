@@ -72,6 +72,12 @@ class Kind:
         entry = self._entries.get(Key(meta.get("namespace", ""), meta["name"]))
         return entry is not None and entry.written != "" and entry.written == meta.get("resourceVersion")
 
+    def outdate(self, key: Key) -> None:
+        """It has changed since: `get` with a `max_age` does not give it any more. Its key stays, so that whoever leads
+        anew looks at it."""
+        if entry := self._entries.get(key):
+            entry.at = float("-inf")
+
     def drop(self, key: Key, uid: str | None = None) -> None:
         """Forget it; with `uid`, only if it is that one."""
         entry = self._entries.get(key)
