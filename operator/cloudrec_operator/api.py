@@ -54,6 +54,8 @@ class HttpRequests:
     """`Requests` over HTTPS. Close it, or use it as a context manager."""
 
     def __init__(self, configuration: Any, seconds: float = REQUEST_SECONDS) -> None:
+        # The kubeconfig's own proxy counts. Looking at the environment and ~/.netrc would cost a thread at each request.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._client = ApiClient(configuration)
         self._seconds = seconds
 
