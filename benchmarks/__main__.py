@@ -6,9 +6,10 @@ import argparse
 import sys
 from typing import Final
 
-from benchmarks import capture, gateway, mixed, segments
+from benchmarks import callbacks, capture, gateway, mixed, segments
 
 BENCHMARKS: Final = {
+    "callbacks": (callbacks.main, callbacks.__doc__ or ""),
     "capture": (capture.main, capture.__doc__ or ""),
     "gateway": (gateway.main, gateway.__doc__ or ""),
     "mixed": (mixed.main, mixed.__doc__ or ""),

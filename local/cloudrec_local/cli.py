@@ -39,6 +39,7 @@ class _Commands(click.Group):
         "verify": "cloudrec_local.verify:command",
         "demo": "cloudrec_local.demo:demo",
         "layout": "cloudrec_local.layout:layout",
+        "callbacks": "cloudrec_local.callbacks:callbacks",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -83,6 +84,7 @@ def main() -> None:
     cloudrec publish           two people in a room
     cloudrec kubectl apply -f examples/recording.yaml
     cloudrec kubectl get crec  watch it being recorded
+    cloudrec callbacks tail    the events that its app is told, as they arrive
     cloudrec down              everything gone
     """
     signal.signal(signal.SIGTERM, _terminated)
@@ -178,6 +180,8 @@ def _show(found: StackStatus) -> None:
         table.add_row("trtc api", f"http://{gateway.endpoint}  SdkAppId {gateway.sdk_app_id}")
         table.add_row("", f"SecretId {gateway.secret_id}")
         table.add_row("", f"SecretKey {gateway.secret_key}")
+    if receiver := found.receiver:
+        table.add_row("callbacks", f"{receiver.url}  shown by {invocation()} callbacks tail")
     table.add_row("logs", str(found.logs))
     console.print(table, highlight=False, soft_wrap=True)
     if found.kubernetes and found.livekit and not dead:

@@ -1,7 +1,8 @@
 """`cloudrec demo`: the main job in one command, with nothing pretended.
 
 It brings the stack up (or joins the running one), lets two synthetic users talk, applies `examples/recording.yaml` with
-kubectl, watches, stops, plays the files and judges them. What it started itself it takes away again; the files stay.
+kubectl, watches, stops, plays the files, judges them, and looks at the callbacks that arrived. What it started
+itself it takes away again; the files stay.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from cloudrec_local.check import FileReport, check_files
 from cloudrec_local.errors import StackError
 from cloudrec_local.fetch import PLAYER_PREFIX, Objects, download, objects_of
 from cloudrec_local.home import DEFAULT_NAME, example, invocation
+from cloudrec_local.receiver.arrivals import NAMES, accepted
+from cloudrec_local.receiver.log import read
 from cloudrec_local.stack import Stack
 from cloudrec_local.status import StackStatus
 from cloudrec_local.synthetic.plan import Plan, standard_plan
@@ -40,6 +43,7 @@ from cloudrec_local.synthetic.server import PublishError, Server
 ROOM = "demo"
 START_SECONDS = 120
 STOP_SECONDS = 120
+TELL_SECONDS = 60
 PERIOD = 0.5
 MISSING_PART = 0.01
 SHORT_SECONDS = 1.0
@@ -136,13 +140,15 @@ async def _demo(console: Console, status: StackStatus, seconds: int, out: Path) 
             patch = '{"spec":{"desiredState":"Stopped"}}'
             await asyncio.to_thread(kubectl, "patch", "crec", recording, "--type", "merge", "-p", patch)
             final = await _ended(kubectl, recording)
+            final = await _told(kubectl, recording, final)
         except BaseException:  # Ctrl-C too: a recording of ours must not go on in a stack that was there before
             kubectl("delete", "crec", recording, "--wait=false", "--ignore-not-found", check=False)
             raise
         await users.stop()
     console.print(f"[bold]5. Check[/]  every file, decoded and looked into, from {objects.where}")
     await asyncio.to_thread(download, objects, out)
-    return _judge(console, out, final, plan, seconds)
+    good = _judge(console, out, final, plan, seconds)
+    return _judge_callbacks(console, final, status) and good
 
 
 def _make_room(kubectl: Kubectl, recording: str) -> None:
@@ -217,6 +223,18 @@ async def _ended(kubectl: Kubectl, name: str) -> CloudRecordingStatus:
         await asyncio.sleep(PERIOD)
 
 
+async def _told(kubectl: Kubectl, name: str, status: CloudRecordingStatus) -> CloudRecordingStatus:
+    """The status once every callback is settled."""
+    deadline = time.monotonic() + TELL_SECONDS
+    while status.callbacks is None or status.callbacks.settled_at is None:
+        if time.monotonic() > deadline:
+            said = status.callbacks.last_error if status.callbacks else "the app names none"
+            raise StackError(f"not all callbacks were delivered after {TELL_SECONDS} s: {said or 'no error'}")
+        await asyncio.sleep(PERIOD)
+        status = await _status(kubectl, name)
+    return status
+
+
 def _reasons(status: CloudRecordingStatus) -> str:
     bad = [f"{c.type}: {c.reason} {c.message}" for c in status.conditions if c.status == "False"]
     return "; ".join(bad) or "no condition says why"
@@ -248,14 +266,29 @@ def _judge(console: Console, out: Path, status: CloudRecordingStatus, plan: Plan
     expected = {(user, kind) for user in numbers for kind in ("audio", "video")}
     if missing := expected - {(report.user, report.kind) for report in reports}:
         problems.append(f"no file of {sorted(missing)}")
-    events = [event.type for attempt in status.attempts if attempt.report for event in attempt.report.events]
-    events += [event.type for event in status.operator_events]
-    told = [f"{count} × {kind} {EventType(kind).name.lower()}" for kind, count in sorted(Counter(events).items())]
-    console.print(f"   events in status: {', '.join(told)}", style="dim")
-    if absent := WANTED_EVENTS - set(events):
-        problems.append(f"events missing: {sorted(absent)}")
     for text in problems:
         console.print(f"   [red]✗ {text}[/]")
+    return not problems
+
+
+def _judge_callbacks(console: Console, status: CloudRecordingStatus, stack: StackStatus) -> bool:
+    """Print which callbacks the stack's receiver took; whether none was missing, unsigned or out of its order."""
+    if stack.receiver is None:
+        raise StackError("this stack has no receiver of callbacks", "cloudrec demo --name another")
+    arrived = [one for one in read(stack.receiver.arrivals) if one.task == status.task_id]
+    taken = accepted(arrived, status.task_id or "")
+    counts = Counter(arrival.type for arrival in taken)
+    told = [f"{count} × {kind} {NAMES.get(kind, '?')}" for kind, count in sorted(counts.items())]
+    console.print(f"   callbacks that arrived: {', '.join(told) or 'none'}", style="dim")
+    problems = [f"a callback was answered {one.answer}: {one.fault}" for one in arrived if one.fault]
+    if absent := WANTED_EVENTS - set(counts):
+        problems.append(f"callbacks missing: {', '.join(f'{kind.value}' for kind in sorted(absent))}")
+    if (places := [one.sequence or 0 for one in taken]) != sorted(places):
+        problems.append(f"callbacks came out of order: {[one.type for one in taken]}")
+    for text in problems:
+        console.print(f"   [red]✗ {text}[/]")
+    if not problems:
+        console.print(f"   [green]✓[/] {len(taken)} callbacks, each signed, in the task's order")
     return not problems
 
 

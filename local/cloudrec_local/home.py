@@ -68,6 +68,11 @@ class Home:
         return self.root / "data"
 
     @property
+    def arrivals(self) -> Path:
+        """What the callback receiver got, a JSON object a line."""
+        return self.data / "receiver" / "arrivals.jsonl"
+
+    @property
     def node(self) -> Path:
         return self.root / "node"
 

@@ -93,6 +93,8 @@ def values(state: StackState) -> dict[str, str]:
         "gateway_secret_id": state.gateway_secret_id,
         "gateway_secret_key": state.gateway_secret_key.get_secret_value(),
         "sdk_app_id": str(SDK_APP_ID),
+        "callback_url": state.callback_url or "",
+        "callback_key": state.callback_key.get_secret_value(),
     }
 
 
@@ -149,8 +151,12 @@ def _own(name: str, known: dict[str, str]) -> list[Object]:
 
 
 def sample(state: StackState) -> list[Object]:
-    """The first application: Secrets and a RecordingApp for this stack's servers."""
-    return _own("sample.yaml", values(state))
+    """The first application: Secrets and a RecordingApp for this stack's servers, with callbacks to its receiver."""
+    found = _own("sample.yaml", values(state))
+    if state.callback_url is None:
+        for app in (resource for resource in found if resource["kind"] == "RecordingApp"):
+            del app["spec"]["callback"]
+    return found
 
 
 def cluster(state: StackState, home: Home, report: Callable[[str], None]) -> None:

@@ -19,6 +19,7 @@ from .components.agent import node_agent
 from .components.bucket import bucket, leftovers
 from .components.controlplane import control_plane
 from .components.livekit import livekit
+from .components.receiver import receiver
 from .errors import ComponentError, StackError
 from .home import DEFAULT_NAME, Home, locked, stack_folder, tool
 from .processes import MARK, ProcessRecord
@@ -36,7 +37,8 @@ def _silent(_: str) -> None:
 class Stack:
     """The stack called `name` in `home` (default: by name under the user's state folder).
 
-    `components` chooses parts (`api`, `node`, `livekit`, `bucket`, `operator`, `gateway`; each brings what it needs).
+    `components` chooses parts (`api`, `node`, `livekit`, `bucket`, `receiver`, `operator`, `gateway`); each brings what
+    it needs.
     `images` adds image references for the node agent. `address` is where the servers of a new stack listen.
     """
 
@@ -177,6 +179,8 @@ class Stack:
             found.append(livekit(state, self.home, programs["livekit-server"]))
         if "bucket" in state.parts:
             found.append(bucket(state, self.home, programs["weed"]))
+        if "receiver" in state.parts:
+            found.append(receiver(state, self.home))
         if "node" in state.parts:
             found += self._node(state)
         return found

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer
 from .errors import StackError
 from .pki import write_private
 
-Part = Literal["api", "node", "livekit", "bucket", "operator", "gateway"]
-PARTS: tuple[Part, ...] = ("api", "livekit", "bucket", "node", "operator", "gateway")
+Part = Literal["api", "node", "livekit", "bucket", "receiver", "operator", "gateway"]
+PARTS: tuple[Part, ...] = ("api", "livekit", "bucket", "receiver", "node", "operator", "gateway")
 _OPERATOR: tuple[Part, ...] = ("api", "node", "livekit", "bucket")
 NEEDS: dict[Part, tuple[Part, ...]] = {
     "node": ("api",),
@@ -27,6 +27,7 @@ PORTS: dict[Part, tuple[str, ...]] = {
     "node": ("kubelet",),
     "livekit": ("livekit", "livekit-tcp", "livekit-udp"),
     "bucket": ("s3", "weed-master", "weed-volume", "weed-filer"),
+    "receiver": ("receiver",),
     "operator": ("operator-health",),
     "gateway": ("gateway",),
 }
@@ -36,6 +37,7 @@ BUCKET = "recordings"
 SDK_APP_ID = 1400000001
 """Of the first application."""
 LOOPBACK = "127.0.0.1"
+CALLBACK_PATH = "/callbacks"
 
 
 class StackState(BaseModel):
@@ -57,8 +59,9 @@ class StackState(BaseModel):
     bucket: str = BUCKET
     gateway_secret_id: str
     gateway_secret_key: SecretStr
+    callback_key: SecretStr
 
-    @field_serializer("livekit_secret", "s3_secret_key", "gateway_secret_key", when_used="json")
+    @field_serializer("livekit_secret", "s3_secret_key", "gateway_secret_key", "callback_key", when_used="json")
     def _reveal(self, value: SecretStr) -> str:
         return value.get_secret_value()
 
@@ -78,6 +81,13 @@ class StackState(BaseModel):
     def gateway_endpoint(self) -> str:
         """As Tencent Cloud's SDKs want it: without a scheme."""
         return f"{self.address}:{self.ports['gateway']}"
+
+    @property
+    def callback_url(self) -> str | None:
+        """Where the first application's callbacks go; None without a receiver."""
+        if "receiver" not in self.parts:
+            return None
+        return f"http://{self.address}:{self.ports['receiver']}{CALLBACK_PATH}"
 
     def save(self, path: Path) -> None:
         write_private(path, self.model_dump_json(indent=2).encode())
@@ -159,6 +169,7 @@ def new_state(
         s3_secret_key=SecretStr(secrets.token_urlsafe(30)),
         gateway_secret_id="AKID" + secrets.token_hex(16),
         gateway_secret_key=SecretStr(secrets.token_hex(16)),
+        callback_key=SecretStr(secrets.token_hex(16)),
     )
 
 

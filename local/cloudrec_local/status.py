@@ -61,6 +61,14 @@ class GatewayStatus(_Shape):
     sdk_app_id: int
 
 
+class ReceiverStatus(_Shape):
+    """Where the sample app's callbacks go, the key they are signed with, and the file that has what arrived."""
+
+    url: str
+    key: str
+    arrivals: Path
+
+
 class StackStatus(_Shape):
     """Everything that a client of the stack needs. Holds credentials: they are worth nothing outside this machine."""
 
@@ -74,6 +82,7 @@ class StackStatus(_Shape):
     livekit: LiveKitStatus | None = None
     bucket: BucketStatus | None = None
     gateway: GatewayStatus | None = None
+    receiver: ReceiverStatus | None = None
 
 
 def environment(status: StackStatus) -> dict[str, str]:
@@ -130,5 +139,10 @@ def describe(state: StackState, home: Home, components: Mapping[str, ComponentSt
             sdk_app_id=SDK_APP_ID,
         )
         if "gateway" in state.parts and state.address == LOOPBACK
+        else None,
+        receiver=ReceiverStatus(
+            url=state.callback_url, key=state.callback_key.get_secret_value(), arrivals=home.arrivals
+        )
+        if state.callback_url is not None
         else None,
     )

@@ -54,6 +54,8 @@ class HttpRequests:
     """`Requests` over HTTPS. Close it, or use it as a context manager."""
 
     def __init__(self, configuration: Any, seconds: float = REQUEST_SECONDS) -> None:
+        # The kubeconfig's own proxy counts. To look at the environment and ~/.netrc costs a thread at each request.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._client = ApiClient(configuration)
         self._seconds = seconds
 
@@ -74,16 +76,16 @@ class HttpRequests:
         body: Object | None = None,
         content_type: str = JSON,
     ) -> Object:
-        method, url, headers, payload, _ = await self._client.param_serialize(
+        method, url, headers, _, _ = await self._client.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
             header_params={"Accept": JSON, "Content-Type": content_type},
-            body=body,
             auth_settings=["BearerToken"],
         )
         try:
-            response = await self._client.call_api(method, url, headers, payload, _request_timeout=self._seconds)
+            # The body is JSON already: the library would look into each of its values.
+            response = await self._client.call_api(method, url, headers, body, _request_timeout=self._seconds)
             data = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise api_error(0, "Unreachable", f"{type(error).__name__}: {error}") from error

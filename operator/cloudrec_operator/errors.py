@@ -2,6 +2,7 @@
 
 OperatorError
 ├── ConnectionMissing      no service account, no kubeconfig: main says so and exits
+├── CannotListen           the port of /metrics: main says so and exits
 ├── NotLeader              a write was held back: the reconciler drops the key, the next leader takes it
 └── ApiError               an answer of the API server, or none
     ├── NotFound           404
@@ -19,6 +20,10 @@ class OperatorError(Exception):
 
 class ConnectionMissing(OperatorError):
     """There is nothing to connect with."""
+
+
+class CannotListen(OperatorError):
+    """The port of /metrics is taken, or the address is not ours."""
 
 
 class NotLeader(OperatorError):

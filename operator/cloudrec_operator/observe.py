@@ -38,6 +38,8 @@ class Observer:
         self._now = now
         self._expiries: dict[Key, tuple[datetime, datetime]] = {}
         """Of each room token, by its Secret, and when that was read."""
+        self._apps: dict[Key, tuple[Object, App]] = {}
+        """As they were read last: one is looked at with each of its recordings."""
         self._gone: dict[str, set[str]] = {}
         """Uids of Pods that are no more, by the recording's: they need not be asked for again."""
         self.slots = Slots(store.recordings, self._read_all)
@@ -111,7 +113,7 @@ class Observer:
         own = self._store.recordings.get(Key(recording.namespace, recording.name))
         if own is None or recording.must_stop or recording.finisher is not None:
             return None
-        return rivals.later(own, self._store.recordings)
+        return rivals.later(own, self._store.recordings.alike(own))
 
     # --- Pods and nodes ---------------------------------------------------------------------------------------------
 
@@ -231,9 +233,13 @@ class Observer:
                 raw = await self._api.app(*key)
             except NotFound:
                 self._store.apps.drop(key)
+                self._apps.pop(key, None)
                 return None
             self._store.apps.put(raw)
-        return App.parse(raw)
+        known = self._apps.get(key)
+        if known is None or known[0] is not raw:
+            known = self._apps[key] = (raw, App.parse(raw))
+        return known[1]
 
     async def _secret(self, namespace: str, ref: SecretRef) -> SecretData:
         try:

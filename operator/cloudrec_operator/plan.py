@@ -51,9 +51,13 @@ Action = Hold | EnsureAccess | WriteToken | CreatePod | DeletePod | DeleteRecord
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`status` None: as it is. `retry`: look again with growing pauses. `after`: look again in so many seconds."""
+    """`status` None: as it is. `retry`: look again with growing pauses. `after`: look again in so many seconds.
+
+    `progress_only`: nothing of the status changes but what is said of callbacks.
+    """
 
     status: CloudRecordingStatus | None = None
     actions: tuple[Action, ...] = ()
     retry: bool = False
     after: float | None = None
+    progress_only: bool = False

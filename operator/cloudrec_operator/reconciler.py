@@ -18,6 +18,7 @@ from cloudrec_operator import observe, slots
 from cloudrec_operator import plan as plans
 from cloudrec_operator import status as statuses
 from cloudrec_operator.api import CORE, POLICY, RBAC, Api, Object
+from cloudrec_operator.callbacks.metrics import Deliveries
 from cloudrec_operator.callbacks.sender import Sender
 from cloudrec_operator.decide import decide
 from cloudrec_operator.errors import ApiError, Conflict, NotFound, NotLeader, Refused
@@ -56,6 +57,7 @@ class Reconciler:
         settings: Settings,
         now: Callable[[], datetime] = utc_now,
         sender: Sender | None = None,
+        deliveries: Deliveries | None = None,
     ) -> None:
         self._api = api
         self._store = store
@@ -63,6 +65,7 @@ class Reconciler:
         self._settings = settings
         self._now = now
         self._sender = sender
+        self._deliveries = deliveries or Deliveries()
         self._observer = Observer(api, store, settings, now)
 
     async def work(self) -> None:
@@ -75,7 +78,7 @@ class Reconciler:
                 log.info("left to the next leader", extra={"recording": "/".join(key)})
             except Conflict as error:
                 log.debug("changed meanwhile: %s", error, extra={"recording": "/".join(key)})
-                self._store.recordings.drop(key)
+                self._store.recordings.outdate(key)
                 self._queue.retry(key)
             except (ApiError, TimeoutError) as error:
                 if isinstance(error, NotFound):
@@ -115,18 +118,29 @@ class Reconciler:
             self._observer.slots.settle(key)
         if plan.status is not None and statuses.differs(recording.status, plan.status):
             before, raw = raw, await self._api.apply_status(statuses.body(recording, plan.status))
-            self._store.recordings.put(raw)
+            self._store.recordings.put(raw, written=True)
             if raw["status"].get("taskId"):
                 self._observer.slots.settle(key)
             self._wake_others(before, raw)
             await self._tell(seen, plan)
-            self._queue.add(key)
+            if not plan.progress_only or recording.terminal or not self._confirmed(key, seen, plan, raw):
+                self._queue.add(key)
             if not recording.accepted and plan.status.task_id is not None:
                 # Its Pod is the next pass's: others wait to be accepted.
                 plan = replace(plan, actions=())
         for action in plan.actions:
             await self._act(key, raw, recording, action)
+            if action == plans.Hold(False) and recording.deleted_at is not None:
+                await self._tell_unsent(seen)
         self._requeue(key, plan, recording)
+
+    def _confirmed(self, key: Key, seen: Observed, plan: Plan, raw: Object) -> bool:
+        """Let the sender go on after a write of its progress alone: nothing else follows from that."""
+        if self._sender is None or plan.status is None:
+            return False
+        now = replace(seen.recording, status=plan.status, resource_version=raw["metadata"]["resourceVersion"])
+        progress = self._sender.offer(key, now, seen.callback, callbacks.silent(replace(seen, recording=now)))
+        return not (progress.settled and progress.due)
 
     def lead_anew(self) -> None:
         """This replica leads again, or for the first time."""
@@ -159,19 +173,22 @@ class Reconciler:
             return
         notes = transitions.notes(recording.status, plan.status)
         for number, note in enumerate(notes):
-            body = transitions.event(recording, note, number, self._now(), self._settings.who)
-            log.info(
-                note.message,
-                extra={
-                    "recording": f"{recording.namespace}/{recording.name}",
-                    "task": recording.uid,
-                    "reason": note.reason,
-                },
-            )
-            try:
-                await self._api.create(CORE, recording.namespace, "events", body)
-            except ApiError as error:
-                log.warning("event not written: %s", error)
+            await self._note(recording, note, number)
+
+    async def _note(self, recording: Recording, note: transitions.Note, number: int) -> None:
+        body = transitions.event(recording, note, number, self._now(), self._settings.who)
+        where = {"recording": f"{recording.namespace}/{recording.name}", "task": recording.uid, "reason": note.reason}
+        log.log(logging.WARNING if note.reason == transitions.UNSENT else logging.INFO, note.message, extra=where)
+        try:
+            await self._api.create(CORE, recording.namespace, "events", body)
+        except ApiError as error:
+            log.warning("event not written: %s", error)
+
+    async def _tell_unsent(self, seen: Observed) -> None:
+        """Somebody may look for what the deleted recording took with it."""
+        if count := callbacks.unsent(seen):
+            self._deliveries.unsent(count)
+            await self._note(seen.recording, transitions.unsent(count), 0)
 
     # --- act --------------------------------------------------------------------------------------------------------
 

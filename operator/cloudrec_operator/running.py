@@ -12,6 +12,7 @@ from cloudrec_contract.resources import APPS, RECORDINGS
 from cloudrec_operator import slots
 from cloudrec_operator.api import CLOUDREC, Api, HttpRequests, LeaderRequests, Requests
 from cloudrec_operator.callbacks.clock import SystemClock
+from cloudrec_operator.callbacks.metrics import Deliveries
 from cloudrec_operator.callbacks.receivers import Receivers
 from cloudrec_operator.callbacks.sender import Sender
 from cloudrec_operator.callbacks.transport import HttpTransport
@@ -22,6 +23,7 @@ from cloudrec_operator.observed import Node
 from cloudrec_operator.reconciler import Reconciler
 from cloudrec_operator.settings import Settings
 from cloudrec_operator.store import Key, Store
+from cloudrec_operator.telemetry import metrics
 from cloudrec_operator.watch import NODES, PODS, Watcher
 from cloudrec_operator.workqueue import WorkQueue
 
@@ -48,6 +50,8 @@ class Feed:
         meta = body["metadata"]
         key = Key(meta.get("namespace", ""), meta["name"])
         shelf = self._shelves[plural]
+        if kind == "MODIFIED" and shelf.echoes(body):
+            return
         if plural == NODES and kind != "DELETED" and (old := shelf.get(key)) and Node.parse(old) == Node.parse(body):
             shelf.put(body)
             return
@@ -131,15 +135,17 @@ async def _run(
         lost,
     )
     api = Api(LeaderRequests(requests, elector.leads))
-    sender = Sender(Receivers(api, store).of, transport, queue.add_after, elector.leads, SystemClock())
-    reconciler = Reconciler(api, store, queue, settings, sender=sender)
+    deliveries = Deliveries()
+    sender = Sender(Receivers(api, store).of, transport, queue.add_after, elector.leads, SystemClock(), deliveries)
+    reconciler = Reconciler(api, store, queue, settings, sender=sender, deliveries=deliveries)
     watcher = Watcher(connection, settings, feed.take)
     watcher.start()
     workers = [asyncio.create_task(reconciler.work(), name=f"worker-{n}") for n in range(settings.workers)]
     leading = asyncio.create_task(elector.run(), name="elector")
     waits = [asyncio.create_task(stop.wait()), asyncio.create_task(watcher.ended.wait())]
     try:
-        await asyncio.wait([*waits, leading, *workers], return_when=asyncio.FIRST_COMPLETED)
+        async with metrics(settings.metrics_host, settings.metrics_port, deliveries):
+            await asyncio.wait([*waits, leading, *workers], return_when=asyncio.FIRST_COMPLETED)
         for task in (leading, *workers):
             if task.done():
                 task.result()

@@ -62,6 +62,8 @@ class Settings(BaseModel):
     recorder_metrics_port: int = Field(
         0, ge=0, le=65535, description="port of the recorders' /metrics (Prometheus); 0 for none"
     )
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics (Prometheus); 0 for none")
+    metrics_host: str = Field("0.0.0.0", description="address of /metrics")
     serviceaccount: str = Field(
         "",
         description="folder with token, ca.crt and namespace (with KUBERNETES_SERVICE_HOST and _PORT); "

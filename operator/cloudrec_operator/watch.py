@@ -31,13 +31,27 @@ CLOSE_SECONDS = 0.25
 what aiohttp's documentation advises."""
 
 
+class NoDiff(kopf.DiffBaseStorage):
+    """kopf would copy each object, twice, to tell what has changed; nobody asks it."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        pass
+
+
 def handlers(connection: Connection, settings: Settings, deliver: Deliver) -> kopf.OperatorRegistry:
-    """kopf's registry of all that is watched; `deliver` is called in kopf's thread."""
+    """kopf's registry of all that is watched; `deliver` is called in kopf's thread, and must not block."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
     def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
+        settings.persistence.diffbase_storage = NoDiff()
         settings.scanning.disabled = True
         settings.queueing.idle_timeout = 0.1
         settings.watching.label_selectors["v1", "pods"] = ",".join(f"{k}={v}" for k, v in MANAGED_BY.items())
@@ -47,19 +61,19 @@ def handlers(connection: Connection, settings: Settings, deliver: Deliver) -> ko
         return connection.for_kopf()
 
     @kopf.on.event(GROUP, VERSION, RECORDINGS, registry=registry)
-    def recording(event: kopf.RawEvent, **_: Any) -> None:
+    async def recording(event: kopf.RawEvent, **_: Any) -> None:
         deliver(RECORDINGS, event["type"], dict(event["object"]))
 
     @kopf.on.event(GROUP, VERSION, APPS, registry=registry)
-    def app(event: kopf.RawEvent, **_: Any) -> None:
+    async def app(event: kopf.RawEvent, **_: Any) -> None:
         deliver(APPS, event["type"], dict(event["object"]))
 
     @kopf.on.event("v1", "pods", labels=MANAGED_BY, registry=registry)
-    def pod(event: kopf.RawEvent, **_: Any) -> None:
+    async def pod(event: kopf.RawEvent, **_: Any) -> None:
         deliver(PODS, event["type"], dict(event["object"]))
 
     @kopf.on.event("v1", "nodes", registry=registry)
-    def node(event: kopf.RawEvent, **_: Any) -> None:
+    async def node(event: kopf.RawEvent, **_: Any) -> None:
         deliver(NODES, event["type"], in_short(event["object"]))
 
     return registry

@@ -24,6 +24,7 @@ from cloudrec_contract.secret import Secret
 from cloudrec_local.fetch import Objects, download, objects_of
 from cloudrec_local.kubeapi import MERGE, UNREACHABLE, ApiError, KubeApi, Object
 from cloudrec_local.processes import MARK, ProcessRecord, marked
+from cloudrec_local.receiver.log import read
 from cloudrec_local.stack import Stack
 from cloudrec_local.synthetic.plan import Plan, standard_plan
 from cloudrec_local.synthetic.process import SyntheticUsers
@@ -34,7 +35,7 @@ from tests.analysis.ffprobe import ffprobe_warnings
 from tests.analysis.files import read_folder
 from tests.chaos.measure import KINDS, Coverage
 from tests.chaos.table import Row
-from tests.e2e.task import NAMESPACE, recording
+from tests.e2e.task import NAMESPACE, recording, with_delivered
 
 RECORDINGS = f"/apis/cloudrec.dev/v1alpha1/namespaces/{NAMESPACE}/cloudrecordings"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -57,6 +58,7 @@ class Task:
 
     api: KubeApi
     name: str
+    arrivals: Path
     objects: Objects | None = None
     stopped: float = 0.0
 
@@ -124,7 +126,9 @@ class Task:
         await self.api.request("PATCH", self.path, body, content_type=MERGE)
 
     async def ended(self, seconds: float = DEADLINE) -> CloudRecordingStatus:
-        return await self.until(lambda s: s.phase is not None and s.phase.terminal, "the end", seconds)
+        """The status at the end, with all events: those that were delivered come from the receiver."""
+        status = await self.until(lambda s: s.phase is not None and s.phase.terminal, "the end", seconds)
+        return with_delivered(status, await asyncio.to_thread(read, self.arrivals))
 
     async def result(self, truth: Truth, folder: Path, status: CloudRecordingStatus) -> Result:
         """Everything in the bucket, decoded."""
@@ -227,7 +231,7 @@ class Scene:
         streams = {"subscribe": {"audio": users, "video": users}}
         spec = {"appRef": {"name": app}, "robot": {"userId": name}, "streams": streams, **spec}
         await self.api.request("POST", RECORDINGS, recording(name, self.room, **spec))
-        task = Task(self.api, name)
+        task = Task(self.api, name, self.stack.home.arrivals)
         self.tasks.append(task)
         await task.until(lambda s: s.task_id, "accepted")
         task.objects = await asyncio.to_thread(objects_of, self.stack.home.kubeconfig, NAMESPACE, name)

@@ -45,8 +45,8 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
+async def receiving(given: Receiver | None = None) -> AsyncIterator[Receiver]:
+    receiver = given or Receiver()
     served = web.Application()
     served.router.add_post("/hook", receiver.hook)
     runner = web.AppRunner(served, access_log=None, shutdown_timeout=0.1)
@@ -154,6 +154,22 @@ async def test_a_deleted_recording_says_its_last_words_first(world: World) -> No
             await world.end_recorder(name)
             await world.gone("bye", 40)
             assert sorted(set(receiver.types)) == [301, 302, 305]
+
+
+async def test_what_a_deleted_recording_could_not_tell_is_told(world: World) -> None:
+    async with receiving() as receiver:
+        await furnish(world, receiver)
+        receiver.status = 500
+        async with world.operator(delete_seconds=2):
+            await world.apply(recording("lost"))
+            pod = await world.pod("lost")
+            await world.run_pod(pod["metadata"]["name"])
+            async with world.sidecar(pod) as sidecar:
+                await sidecar.report("lost", state="Idle", ready=True, events=[JOINED])
+            await world.condition("lost", "CallbacksDelivered", "False", "CallbackFailing")
+            await world.delete("lost")
+            await world.told("lost", "CallbacksUnsent")
+            await world.gone("lost", 30)
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cloudrec_contract.resources import API_VERSION, CloudRecordingStatus, Phase
+from cloudrec_contract.resources import API_VERSION, Attempt, CloudRecordingStatus, EventFact, Phase
 from cloudrec_contract.secret import Secret
 from cloudrec_local.demo import Kubectl
 from cloudrec_local.fetch import Objects, objects_of
+from cloudrec_local.receiver.arrivals import Arrival, accepted
+from cloudrec_local.receiver.log import read
 from cloudrec_local.stack import Stack
 from cloudrec_local.synthetic.server import Server
 
@@ -29,6 +31,7 @@ class Cluster:
     kubectl: Kubectl
     server: Server
     kubeconfig: Path
+    arrivals: Path
 
     @classmethod
     def of(cls, stack: Stack) -> Cluster:
@@ -39,6 +42,7 @@ class Cluster:
             Kubectl(status.kubernetes.kubectl, status.kubernetes.kubeconfig),
             Server(status.livekit.url, status.livekit.api_key, Secret(status.livekit.api_secret)),
             status.kubernetes.kubeconfig,
+            stack.home.arrivals,
         )
 
     async def run(self, *arguments: str) -> str:
@@ -52,7 +56,19 @@ class Cluster:
     async def status(self, name: str) -> CloudRecordingStatus:
         found = await asyncio.to_thread(self.kubectl.recording, name)
         assert found is not None, f"there is no recording {name}"
-        return CloudRecordingStatus.model_validate(found.get("status", {}))
+        status = CloudRecordingStatus.model_validate(found.get("status", {}))
+        return with_delivered(status, await asyncio.to_thread(read, self.arrivals))
+
+    async def callbacks(self, name: str, seconds: float = 30) -> list[Arrival]:
+        """What the stack's receiver took of an ended recording, once nothing more is to come."""
+        deadline = time.monotonic() + seconds
+        while (status := await self.status(name)).callbacks is None or status.callbacks.settled_at is None:
+            assert time.monotonic() < deadline, f"not settled after {seconds} s: {status.callbacks}"
+            await asyncio.sleep(0.2)
+        assert status.task_id is not None
+        arrived = await asyncio.to_thread(read, self.arrivals)
+        assert not [one for one in arrived if one.task == status.task_id and one.fault]
+        return accepted(arrived, status.task_id)
 
     async def until(
         self, name: str, good: Callable[[CloudRecordingStatus], bool], seconds: float = 60
@@ -90,6 +106,24 @@ class Cluster:
         text = await self.run("get", "pods", "-l", f"cloudrec.dev/recording={name}", "-o", "json")
         items: list[dict[str, Any]] = json.loads(text)["items"]
         return items
+
+
+def with_delivered(status: CloudRecordingStatus, arrivals: Iterable[Arrival]) -> CloudRecordingStatus:
+    """The status with the events that its sidecars report no more, because the receiver acknowledged them."""
+    told: dict[str, dict[int, EventFact]] = {}
+    for one in accepted(arrivals, status.task_id or ""):
+        _, source, seq = one.key.rsplit("-", 2)
+        fact = EventFact(seq=int(seq), type=one.type, ts=one.info["EventMsTs"], args=one.payload)
+        told.setdefault(source, {})[fact.seq] = fact
+    attempts: list[Attempt] = []
+    for attempt in status.attempts:
+        source = f"{'f' if attempt.role == 'Finish' else ''}{attempt.index}"
+        report = attempt.report
+        if report is not None:
+            every = {**told.get(source, {}), **{fact.seq: fact for fact in report.events}}
+            report = report.model_copy(update={"events": [every[seq] for seq in sorted(every)]})
+        attempts.append(attempt.model_copy(update={"report": report}))
+    return status.model_copy(update={"attempts": attempts})
 
 
 def recording(name: str, room: str, **spec: Any) -> dict[str, Any]:

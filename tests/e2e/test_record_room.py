@@ -18,6 +18,7 @@ from cloudrec_contract.events import EventType
 from cloudrec_contract.resources import CloudRecordingStatus, Phase
 from cloudrec_local.fetch import download
 from cloudrec_local.playback.decode import Recording
+from cloudrec_local.receiver.arrivals import Arrival
 from cloudrec_local.stack import Stack
 from cloudrec_local.synthetic.plan import Plan, Step, UserPlan
 from cloudrec_local.synthetic.process import SyntheticUsers
@@ -130,6 +131,7 @@ class Made:
     names: list[str]
     folder: Path
     final: CloudRecordingStatus
+    callbacks: list[Arrival]
     while_recording: list[dict[str, Any]]
     process: Process
     told: str
@@ -156,6 +158,7 @@ async def made(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Made:
     told = await cluster.run("get", "crec,events,pods", "-o", "yaml")
     logs = [await cluster.run("logs", pods[0]["metadata"]["name"], "-c", name) for name in ("recorder", "uploader")]
     final = await cluster.stop(NAME)
+    callbacks = await cluster.callbacks(NAME)
     objects = await cluster.objects(NAME)
     files = folder / "files"
     names = await asyncio.to_thread(download, objects, files, players=False)
@@ -163,7 +166,7 @@ async def made(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Made:
     operator = await cluster.run("logs", "-n", "cloudrec-system", "deployment/cloudrec-operator", "--tail=-1")
     assert NAME in operator
     node = _read(stack.status().logs / "node-agent.log").decode()
-    return Made(truth, decoded, names, files, final, pods, process, told + "".join([*logs, operator, node]))
+    return Made(truth, decoded, names, files, final, callbacks, pods, process, told + "".join([*logs, operator, node]))
 
 
 async def test_it_completes_with_a_playlist_for_each_track(made: Made) -> None:
@@ -276,6 +279,37 @@ async def test_events_are_facts_in_order(made: Made) -> None:
     assert (uploaded.type, uploaded.args) == (EventType.UPLOAD_STOP, {"Status": 0})
     first_slice, first_info = kinds.index(EventType.FILE_SLICE), kinds.index(EventType.FILE_INFO)
     assert first_slice < first_info
+
+
+async def test_the_apps_server_is_told_all_of_it_signed_and_in_order(made: Made) -> None:
+    arrived = made.callbacks
+    assert {told.signature for told in arrived} == {"good"}
+    places = [told.sequence or 0 for told in arrived]
+    assert places == sorted(set(places))
+    kinds = [told.type for told in arrived]
+    assert sorted(kinds[:2]) == [EventType.RECORDER_START, EventType.UPLOAD_START]
+    assert kinds[-2:] == [EventType.RECORDER_STOP, EventType.UPLOAD_STOP]
+    assert set(kinds[2:-2]) == {EventType.FILE_SLICE, EventType.FILE_INFO}
+    for told in arrived:
+        body = told.body
+        assert (body["EventGroupId"], told.task) == (3, made.final.task_id)
+        assert (told.info["RoomId"], told.info["UserId"]) == ("lively room", "cloudrec")
+        assert told.info["EventMsTs"] // 1000 == int(told.info["EventTs"])
+        assert told.info["EventMsTs"] <= body["CallbackTs"] <= told.at + 1000
+    payloads: dict[int, list[dict[str, Any]]] = {}
+    for told in arrived:
+        payloads.setdefault(told.type, []).append(told.payload)
+    assert payloads[EventType.RECORDER_START] == [{"Status": 0}]
+    assert payloads[EventType.UPLOAD_START] == [{"Status": 0}]
+    assert payloads[EventType.RECORDER_STOP] == [{"LeaveCode": 0}]
+    assert payloads[EventType.UPLOAD_STOP] == [{"Status": 0}]
+    playlists = {name for name in made.names if name.endswith(".m3u8")}
+    assert {p["FileList"] for p in payloads[EventType.FILE_INFO]} == playlists
+    assert len(payloads[EventType.FILE_INFO]) == len(TRACKS)
+    slices = {(p["UserId"], p["TrackType"], p["BeginTimeStamp"]) for p in payloads[EventType.FILE_SLICE]}
+    report = made.final.attempts[0].report
+    assert report is not None
+    assert slices == {(file.user_id, file.kind, file.begin_time_stamp) for file in report.files}
 
 
 async def test_the_recorder_holds_no_api_token_and_no_bucket_keys(made: Made, stack: Stack) -> None:

@@ -30,7 +30,7 @@ class OneNode(Stack):
     users = (*Stack.users, "kube-proxy")
 
     def __init__(self, layout: Layout, archives: Iterable[Path]) -> None:
-        super().__init__("onenode", home=layout.root / "stack", address=ADDRESS)
+        super().__init__("onenode", home=layout.root / "stack", address=ADDRESS, components=("gateway",))
         self.layout = layout
         self._archives = tuple(archives)
 

@@ -108,10 +108,14 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is ahead of the status: letters that it does not know to be settled, and why the last try failed."""
+    """What is ahead of the status: letters that it does not know to be settled, and why the last try failed.
+
+    `due`: it is worth a write of its own by now.
+    """
 
     settled: tuple[Settled, ...] = ()
     error: str = ""
+    due: bool = True
 
     @property
     def beyond(self) -> dict[str, int]:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from cloudrec_contract.resources import Callback
 from cloudrec_contract.secret import Secret
-from cloudrec_operator.api import Api
+from cloudrec_operator.api import Api, Object
+from cloudrec_operator.callbacks.metrics import Outcome
 from cloudrec_operator.errors import ApiError, NotFound
 from cloudrec_operator.observed import App, SecretData
 from cloudrec_operator.store import Key, Store
@@ -21,6 +22,10 @@ KEY = "key"
 
 class Undelivered(Exception):
     """Why a try failed, in words that may be shown: no secret, no path of the URL."""
+
+    def __init__(self, message: str, outcome: Outcome = Outcome.SETTINGS) -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class Receivers:
         self._api = api
         self._store = store
         self._clock = clock
-        self._known: dict[Key, tuple[App, float, Receiver]] = {}
+        self._known: dict[Key, tuple[Object, App, float, Receiver]] = {}
         self._locks: dict[Key, asyncio.Lock] = {}
 
     async def of(self, key: Key) -> Receiver:
@@ -56,18 +61,25 @@ class Receivers:
                 raise Undelivered(f"the app or its Secrets cannot be read: {error.reason or error.status}") from error
 
     async def _of(self, key: Key) -> Receiver:
-        app = await self._app(key)
-        known = self._known.get(key)
-        if known is not None and known[0] == app and self._clock() - known[1] < FRESH_SECONDS:
-            return known[2]
-        self._known.pop(key, None)
-        if app is None or app.spec is None or app.spec.callback is None:
+        raw = await self._app(key)
+        known = self._known.pop(key, None)
+        if raw is None:
+            raise Undelivered(f"RecordingApp {key.name} names no callback")
+        fresh = known is not None and self._clock() - known[2] < FRESH_SECONDS
+        if known is not None and fresh and known[0] is raw:
+            self._known[key] = known
+            return known[3]
+        app = App.parse(raw)
+        if known is not None and fresh and known[1] == app:
+            self._known[key] = (raw, *known[1:])
+            return known[3]
+        if app.spec is None or app.spec.callback is None:
             raise Undelivered(f"RecordingApp {key.name} names no callback")
         made = await self._make(key.namespace, app.spec.sdk_app_id, app.spec.callback)
-        self._known[key] = (app, self._clock(), made)
+        self._known[key] = (raw, app, self._clock(), made)
         return made
 
-    async def _app(self, key: Key) -> App | None:
+    async def _app(self, key: Key) -> Object | None:
         raw = self._store.apps.get(key)
         if raw is None:
             try:
@@ -75,7 +87,7 @@ class Receivers:
             except NotFound:
                 return None
             self._store.apps.put(raw)
-        return App.parse(raw)
+        return raw
 
     async def _make(self, namespace: str, sdk_app_id: int, callback: Callback) -> Receiver:
         secrets: dict[str, SecretData] = {}

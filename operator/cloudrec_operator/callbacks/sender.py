@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from cloudrec_contract.events import TaskFacts
 from cloudrec_contract.resources import Callback
 from cloudrec_operator.callbacks import order, render, schedule
+from cloudrec_operator.callbacks.metrics import Deliveries
 from cloudrec_operator.callbacks.order import Letter, Progress, Settled
 from cloudrec_operator.callbacks.receivers import Receiver, Undelivered
 from cloudrec_operator.callbacks.transport import Transport
@@ -27,8 +28,12 @@ log = logging.getLogger(__name__)
 AHEAD = 16
 APP_PARALLEL = 16
 """Tries of one app at the same time: a receiver that hangs holds up nobody else's."""
+HURRY = 15
+"""So many letters ahead of the status are written at once."""
 CONFIRM_SECONDS = 1.0
-"""What is settled within this time is written together."""
+"""How long after the last letter what is settled is written."""
+BUSY_SECONDS = 5.0
+"""The same after the first of them, while more is being sent: a write costs as much as ten letters."""
 REPAIR_SECONDS = 30.0
 ERROR_LIMIT = 256
 
@@ -56,23 +61,30 @@ class _Line:
     letters: list[Letter] = field(default_factory=list)
     settled: list[Settled] = field(default_factory=list)
     error: str = ""
+    first: int = 0
+    last: int = 0
+    """When the first and the last of `settled` were, ms since the Unix epoch."""
     room: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the status has caught up."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the callback was changed: no pause is kept then."""
     job: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    """Until what is settled is to be written."""
 
-    def progress(self) -> Progress:
-        return Progress(tuple(self.settled), self.error)
+    def progress(self, due: bool = True) -> Progress:
+        return Progress(tuple(self.settled), self.error, due)
 
-    def settle(self, one: Settled) -> None:
+    def settle(self, one: Settled, now: int) -> None:
+        self.first = self.first if self.settled else now
+        self.last = now
         self.settled.append(one)
         self.letters = [letter for letter in self.letters if letter.key != one.letter.key]
 
 
 class Sender:
     """`receiver` finds who gets an app's callbacks; `changed` is told of a task whose progress is to be written, and in
-    how many seconds; `leads`: nothing is sent while it is False."""
+    how many seconds; `leads`: nothing is sent while it is False; `told` counts."""
 
     def __init__(
         self,
@@ -81,12 +93,15 @@ class Sender:
         changed: Callable[[Key, float], None],
         leads: Callable[[], bool],
         clock: Clock,
+        told: Deliveries | None = None,
     ) -> None:
         self._receiver = receiver
         self._transport = transport
         self._changed = changed
         self._leads = leads
         self._clock = clock
+        self._told = told or Deliveries()
+        self._told.pending = self.pending
         self._lines: dict[Key, _Line] = {}
         self._gates: WeakValueDictionary[Key, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -123,16 +138,45 @@ class Sender:
             line.changed.set()
         if line.letters and line.job is None:
             line.job = asyncio.create_task(self._run(line), name=f"callbacks {key.namespace}/{key.name}")
-        progress = line.progress()
-        if line.job is None and not line.settled:
-            del self._lines[key]
-        return progress
+        if not line.settled:
+            self._disarm(line)
+            if line.job is None:
+                del self._lines[key]
+        due = self._confirm_in(line) <= 0 or (line.error or None) != status.callbacks.last_error
+        return line.progress(due)
+
+    def _confirm_in(self, line: _Line) -> float:
+        """In how many seconds what is settled is to be written; 0 also when there is nothing."""
+        if not line.settled or len(line.settled) >= HURRY:
+            return 0.0
+        at = line.first / 1000 + BUSY_SECONDS if line.letters else line.last / 1000 + CONFIRM_SECONDS
+        return max(0.0, at - self._clock.now_ms() / 1000)
+
+    def _arm(self, line: _Line) -> None:
+        """See to it that what is settled is written in time."""
+        self._disarm(line)
+        wait = self._confirm_in(line)
+        if wait > 0:
+            line.timer = asyncio.get_running_loop().call_later(wait, self._arm, line)
+        elif line.settled:
+            self._changed(line.key, 0.0)
+
+    def _disarm(self, line: _Line) -> None:
+        if line.timer is not None:
+            line.timer.cancel()
+            line.timer = None
+
+    def pending(self) -> int:
+        """How many letters wait."""
+        return sum(len(line.letters) for line in self._lines.values())
 
     def drop(self, key: Key) -> None:
         """The recording is gone, or nothing is to be sent of it any more."""
         line = self._lines.pop(key, None)
-        if line is not None and line.job is not None:
-            line.job.cancel()
+        if line is not None:
+            self._disarm(line)
+            if line.job is not None:
+                line.job.cancel()
 
     def clear(self) -> None:
         """Another operator delivers from now on."""
@@ -156,8 +200,8 @@ class Sender:
                 one = await self._settle(line, line.letters[0])
                 if one is None:
                     break
-                line.settle(one)
-                self._changed(line.key, 0.0 if len(line.settled) >= AHEAD // 2 else CONFIRM_SECONDS)
+                line.settle(one, self._clock.now_ms())
+                self._arm(line)
         except Exception:
             log.exception("callbacks stopped", extra=_where(line))
             self._changed(line.key, REPAIR_SECONDS)
@@ -172,12 +216,17 @@ class Sender:
             tries += 1
             started = self._clock.now_ms()
             try:
-                await self._try(line, letter, tries)
+                async with line.gate:
+                    if not self._leads():
+                        return None
+                    await self._try(line, letter, tries)
             except Undelivered as error:
                 why = str(error)[:ERROR_LIMIT]
+                self._told.failed(error.outcome)
             except ValueError as error:
                 why = f"event {letter.type} cannot be told: {error}"[:ERROR_LIMIT]
                 log.error("callback given up: %s", why, extra=_where(line))
+                self._told.given_up()
                 return Settled(letter, why)
             else:
                 line.error = ""
@@ -190,6 +239,7 @@ class Sender:
             again = schedule.again_at(tries, first, started, failed, letter.since)
             if again is None:
                 log.error("callback given up: %s", why, extra={**_where(line), "event": letter.type})
+                self._told.given_up()
                 return Settled(letter, why)
             if again > failed:
                 line.changed.clear()
@@ -201,10 +251,10 @@ class Sender:
         receiver = await self._receiver(line.app)
         if receiver.events is not None and letter.type not in receiver.events:
             return
-        async with line.gate:
-            content = render.body(letter, line.task, self._clock.now_ms())
-            headers = render.headers(letter, tries, content, receiver.sdk_app_id, receiver.key)
-            await self._transport.post(receiver, headers, content)
+        content = render.body(letter, line.task, self._clock.now_ms())
+        headers = render.headers(letter, tries, content, receiver.sdk_app_id, receiver.key)
+        await self._transport.post(receiver, headers, content)
+        self._told.delivered((self._clock.now_ms() - letter.since) / 1000)
 
 
 def _where(line: _Line) -> dict[str, str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from types import TracebackType
 from typing import Protocol
 
 import aiohttp
+from yarl import URL
 
 from cloudrec_operator.callbacks.addresses import AddressRefused, CheckedResolver, Lookup, fault, system_lookup
+from cloudrec_operator.callbacks.metrics import Outcome
 from cloudrec_operator.callbacks.receivers import Receiver, Undelivered
 from cloudrec_operator.callbacks.schedule import TIMEOUT_SECONDS
 
@@ -28,7 +31,7 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """`Transport` over aiohttp; a context manager. `seconds`: for the whole try, DNS included."""
+    """`Transport` over aiohttp; a context manager. `seconds`: to the answer's headers, DNS included."""
 
     def __init__(self, seconds: float = TIMEOUT_SECONDS, lookup: Lookup = system_lookup) -> None:
         self._seconds = seconds
@@ -49,37 +52,28 @@ class HttpTransport:
     async def post(self, receiver: Receiver, headers: Mapping[str, str], content: bytes) -> None:
         try:
             async with asyncio.timeout(self._seconds):
-                status = await self._status(receiver, headers, content)
+                response = await self._send(receiver, headers, content)
         except TimeoutError:
-            raise Undelivered(f"no answer within {self._seconds:g} s") from None
+            raise Undelivered(f"no answer within {self._seconds:g} s", Outcome.TIMEOUT) from None
         except AddressRefused as refused:
-            raise Undelivered(f"{receiver.host}: {refused.args[0]}") from None
+            raise Undelivered(f"{receiver.host}: {refused.args[0]}", Outcome.ADDRESS) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Undelivered(_why(receiver, error)) from None
-        if status != 200:
-            raise Undelivered(f"{receiver.host} answered {status}")
+            raise Undelivered(_why(receiver, error), _outcome(error)) from None
+        await _ignore(response)
+        if response.status != 200:
+            raise Undelivered(f"{receiver.host} answered {response.status}", Outcome.STATUS)
 
-    async def _status(self, receiver: Receiver, headers: Mapping[str, str], content: bytes) -> int:
-        self._check_literal(receiver)
+    async def _send(self, receiver: Receiver, headers: Mapping[str, str], content: bytes) -> aiohttp.ClientResponse:
+        url = URL(receiver.url)
+        _check_literal(url.raw_host or "", receiver.allow_private)
         own = {name: value.reveal() for name, value in receiver.headers.items()}
-        response = await self._session(receiver.allow_private).post(
-            receiver.url,
+        return await self._session(receiver.allow_private).post(
+            url,
             data=content,
             headers={**own, **headers},
             allow_redirects=False,
             ssl=self._context(receiver.ca) if receiver.ca is not None else True,
         )
-        await _ignore(response)
-        return response.status
-
-    def _check_literal(self, receiver: Receiver) -> None:
-        """An address in the URL is looked up nowhere."""
-        try:
-            why = fault(receiver.host, receiver.allow_private)
-        except ValueError:
-            return
-        if why:
-            raise AddressRefused(f"the address {why}")
 
     def _session(self, allow_private: bool) -> aiohttp.ClientSession:
         """One for each kind of receiver: connections are kept, and a private one is never another's."""
@@ -112,20 +106,45 @@ class HttpTransport:
         return self._contexts[ca]
 
 
+@lru_cache(1024)
+def _check_literal(host: str, allow_private: bool) -> None:
+    """An address in the URL is looked up nowhere. `host` as the client itself reads the URL: １２７.0.0.1 is one, too.
+
+    Raises AddressRefused.
+    """
+    try:
+        why = fault(host, allow_private)
+    except ValueError:
+        return
+    if why:
+        raise AddressRefused(f"the address {why}")
+
+
 async def _ignore(response: aiohttp.ClientResponse) -> None:
     """Read a short answer away, so that the connection can be used again; close it on any other."""
+    if response.content.is_eof():
+        return
     left = ANSWER_BYTES
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            while left > 0:
-                chunk = await response.content.read(left)
-                if not chunk:
-                    response.release()
-                    return
+            while left > 0 and (chunk := await response.content.read(left)):
                 left -= len(chunk)
     except (TimeoutError, aiohttp.ClientError, OSError):
         pass
-    response.close()
+    finally:
+        if not response.content.at_eof():
+            response.close()
+
+
+_TLS = (aiohttp.ClientConnectorCertificateError, ssl.SSLError, aiohttp.ClientSSLError)
+
+
+def _outcome(error: Exception) -> Outcome:
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressRefused):
+        return Outcome.ADDRESS
+    if isinstance(error, _TLS):
+        return Outcome.TLS
+    return Outcome.SETTINGS if isinstance(error, ValueError) else Outcome.CONNECTION
 
 
 def _why(receiver: Receiver, error: Exception) -> str:
@@ -134,7 +153,7 @@ def _why(receiver: Receiver, error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         refused = error.os_error
         return f"{receiver.host}: {refused.args[0] if isinstance(refused, AddressRefused) else 'no such host'}"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError | aiohttp.ClientSSLError):
+    if isinstance(error, _TLS):
         return f"{receiver.host}: its TLS certificate or protocol is not accepted"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"{receiver.host}: {error.os_error.strerror or 'no connection'}"

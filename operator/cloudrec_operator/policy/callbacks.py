@@ -51,6 +51,9 @@ def noted(plan: Plan, seen: Observed) -> Plan:
     if status.task_id is None:
         return plan
     known = status.callbacks
+    alone = plan.status is None or plan.status == recording.status
+    if alone and not seen.progress.due:
+        return plan
     if known is None:
         if seen.callback is None or recording.terminal:
             return plan
@@ -59,13 +62,23 @@ def noted(plan: Plan, seen: Observed) -> Plan:
     acked = [_acked(attempt, seen.progress) for attempt in status.attempts]
     now = status.model_copy(update={"attempts": acked, "callbacks": new})
     now = _told(now, known, seen)
-    return plan if now == status else replace(plan, status=now)
+    return plan if now == status else replace(plan, status=now, progress_only=alone)
 
 
 def unsettled(recording: Recording) -> bool:
     """Whether callbacks of a finished recording are still to be delivered: its finalizer stays on for them."""
     told = recording.status.callbacks
     return told is not None and told.settled_at is None
+
+
+def unsent(seen: Observed) -> int:
+    """How many callbacks would go with the recording if it were let go now."""
+    if seen.callback is None or not unsettled(seen.recording):
+        return 0
+    status = seen.recording.status
+    settled = {one.letter.key for one in seen.progress.settled}
+    known = order.waiting(status, [attempt.pod for attempt in status.attempts])
+    return sum(letter.key not in settled for letter in known)
 
 
 def let_go_at(recording: Recording, settings: Settings) -> datetime | None:

@@ -45,6 +45,8 @@ PHASES = {
 }
 
 
+UNSENT = "CallbacksUnsent"
+
 Kind = Literal["Normal", "Warning"]
 
 
@@ -96,6 +98,11 @@ def _finished(status: CloudRecordingStatus) -> str:
     if uploaded is not None and uploaded.status == "False":
         return f"finished, but not everything is in the bucket: {uploaded.message}"
     return PHASES[Phase.COMPLETED]
+
+
+def unsent(count: int) -> Note:
+    """Of a deleted recording that is let go although not all was told."""
+    return Note("Warning", UNSENT, f"deleted before its last {count} callbacks could be delivered: they are lost")
 
 
 def event(recording: Recording, note: Note, number: int, now: datetime, instance: str) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Sent:
     at_ms: int
     headers: Mapping[str, str]
     content: bytes
+    url: str = ""
 
     @property
     def body(self) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class Scripted:
         self.hold: asyncio.Event | None = None
 
     async def post(self, receiver: Receiver, headers: Mapping[str, str], content: bytes) -> None:
-        sent = Sent(self._clock.now_ms(), dict(headers), content)
+        sent = Sent(self._clock.now_ms(), dict(headers), content, receiver.url)
         self.sent.append(sent)
         self.open += 1
         self.most_open = max(self.most_open, self.open)

@@ -13,7 +13,7 @@ from cloudrec_contract.secret import Secret
 from cloudrec_operator.callbacks.order import Progress
 from cloudrec_operator.callbacks.receivers import Receiver, Undelivered
 from cloudrec_operator.callbacks.render import sign
-from cloudrec_operator.callbacks.sender import AHEAD, APP_PARALLEL, Sender
+from cloudrec_operator.callbacks.sender import AHEAD, APP_PARALLEL, HURRY, Sender
 from cloudrec_operator.observed import Recording
 from cloudrec_operator.plan import Plan
 from cloudrec_operator.policy import callbacks
@@ -66,7 +66,7 @@ class Desk:
 
     def write(self, rec: Recording) -> Recording:
         """The recording with its progress in its status, as the reconciler writes it."""
-        progress = self.offer(rec)
+        progress = replace(self.offer(rec), due=True)
         plan = callbacks.noted(Plan(), replace(seen(rec), callback=CALLBACK, progress=progress))
         return replace(rec, status=plan.status) if plan.status is not None else rec
 
@@ -216,6 +216,30 @@ async def test_a_dead_receiver_delays_no_other_app() -> None:
         assert at.keys == ["1", "2", "3"]
 
 
+async def test_who_waited_for_the_others_sends_to_the_receiver_of_now() -> None:
+    async with desk() as at:
+        at.transport.hold = asyncio.Event()
+        for number in range(APP_PARALLEL + 1):
+            at.offer(one(f"t{number:03}", 1))
+        await settle()
+        at.receiver = replace(at.receiver, url="https://app.test/new")
+        at.transport.hold.set()
+        await settle()
+        assert [sent.url for sent in at.transport.sent[-2:]] == ["https://app.test/hook", "https://app.test/new"]
+
+
+async def test_who_waited_for_the_others_sends_nothing_without_the_lease() -> None:
+    async with desk() as at:
+        at.transport.hold = asyncio.Event()
+        for number in range(APP_PARALLEL + 1):
+            at.offer(one(f"t{number:03}", 1))
+        await settle()
+        at.leads = False
+        at.transport.hold.set()
+        await settle()
+        assert len(at.transport.sent) == APP_PARALLEL
+
+
 async def test_tasks_go_side_by_side_each_in_its_order() -> None:
     async with desk() as at:
         everything = {f"t{n:03}": one(f"t{n:03}", 30) for n in range(200)}
@@ -333,3 +357,30 @@ async def test_it_is_signed_over_what_is_sent() -> None:
         at.offer(one())
         await settle()
         assert at.keys == ["1", "2", "3"]
+
+
+async def test_what_is_settled_is_due_a_second_after_the_last_or_five_after_the_first() -> None:
+    async with desk() as at:
+        at.transport.answer = lambda sent: "down" if sent.key.endswith("-3") else ""
+        rec = one(count=2)
+        at.offer(rec)
+        await settle()
+        assert not at.offer(rec).due
+        at.clock.ms += 1000
+        assert at.offer(rec).due, "nothing more is being sent"
+        busy = at.write(rec)
+        assert busy.status.attempts[0].acked == 2
+        waits = one("busy", 3)
+        at.offer(waits)
+        await settle()
+        assert at.offer(waits).due, "there is an error to tell"
+        assert not at.offer(replace(at.write(waits), uid=waits.uid)).settled
+
+
+async def test_a_long_line_is_due_before_it_has_to_wait() -> None:
+    async with desk() as at:
+        rec = one(count=HURRY)
+        at.offer(rec)
+        await settle()
+        assert at.offer(rec).due
+        assert ("lesson", 0.0) in at.woken

@@ -15,7 +15,7 @@ from cloudrec_operator.callbacks.order import Progress, Settled
 from cloudrec_operator.decide import decide
 from cloudrec_operator.observed import Observed, Recording
 from cloudrec_operator.plan import DeleteRecording, Hold, Plan
-from cloudrec_operator.policy import callbacks, facts
+from cloudrec_operator.policy import callbacks, facts, transitions
 from cloudrec_operator.policy.attempts import View
 from tests.unit.operator.samples import NOW, SETTINGS, SPEC, accepted, attempt, nth, pods, recording, seen
 
@@ -126,3 +126,29 @@ def test_no_more_dead_letters_are_kept_than_a_status_can_hold() -> None:
 def test_305_is_due_although_the_303_was_delivered_and_is_not_reported_any_more() -> None:
     view = View(recording(status=accepted(attempts=[attempt(0, {"uploaded": True}, acked=1)])).status.attempts[0])
     assert [fact.type for fact in facts.closing([view], [], False, None, True, 1)] == [305]
+
+
+def test_what_goes_with_a_deleted_recording_is_counted() -> None:
+    gone = ended(deleted=timedelta(seconds=61))
+    assert callbacks.unsent(look(gone)) == 1
+    (letter,) = order.waiting(gone.status)
+    assert callbacks.unsent(look(gone, progress=Progress((Settled(letter),)))) == 0
+    assert callbacks.unsent(look(gone, callback=None)) == 0
+    assert callbacks.unsent(look(ended(acked=1, callbacks={"settledAt": SETTLED_AT}))) == 0
+    note = transitions.unsent(2)
+    assert (note.type, note.reason) == ("Warning", "CallbacksUnsent")
+    assert "2 callbacks" in note.message
+
+
+def test_progress_alone_is_written_only_when_it_is_due() -> None:
+    rec = recording(status=accepted(attempts=[attempt(0, EVENTS)], callbacks={}))
+    settled = tuple(Settled(letter) for letter in order.waiting(rec.status))
+    early = look(rec, progress=Progress(settled, due=False))
+    assert callbacks.noted(Plan(), early) == Plan()
+    other = rec.status.model_copy(update={"files": 7})
+    carried = callbacks.noted(Plan(other), early)
+    assert carried.status is not None
+    assert (carried.status.attempts[0].acked, carried.progress_only) == (1, False)
+    due = callbacks.noted(Plan(), look(rec, progress=Progress(settled)))
+    assert due.status is not None
+    assert (due.status.attempts[0].acked, due.progress_only) == (1, True)

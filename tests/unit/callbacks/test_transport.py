@@ -109,6 +109,19 @@ async def test_a_slow_answer_in_time_is_good() -> None:
         await transport.post(receiver, {}, b"{}")
 
 
+async def test_an_answer_in_time_is_good_although_its_body_is_not() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.4)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        await writer.drain()
+        assert await reader.read(1) == b"{"
+        assert await reader.read() == b"}"
+
+    async with raw(talk) as receiver, HttpTransport(0.5) as transport:
+        await transport.post(receiver, {}, b"{}")
+
+
 async def test_a_reset() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
@@ -155,6 +168,11 @@ async def test_no_http_at_all() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.1"])
 async def test_private_addresses_in_the_url_are_refused(host: str) -> None:
     assert "private" in await refusal(Receiver(f"http://{host}/", host.strip("[]"), 1))
+
+
+@pytest.mark.parametrize("host", ["１２７.0.0.1", "①②⑦.0.0.1", "127。0。0。1", "[::ffff:7f00:1]", "[::1%25lo]"])
+async def test_private_addresses_in_disguise_are_refused(host: str) -> None:
+    assert "private" in await refusal(Receiver(f"http://{host}:9/", host.strip("[]"), 1))
 
 
 @pytest.mark.parametrize("host", ["localhost", "2130706433", "0x7f.1", "127.1"])

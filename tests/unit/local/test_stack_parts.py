@@ -15,7 +15,7 @@ from cryptography import x509
 
 from cloudrec_local import install, pki
 from cloudrec_local.cli import main
-from cloudrec_local.components import bucket, livekit
+from cloudrec_local.components import bucket, livekit, receiver
 from cloudrec_local.components.agent import image_table
 from cloudrec_local.components.controlplane import control_plane
 from cloudrec_local.errors import MissingToolError, StackError
@@ -90,7 +90,8 @@ def test_lock_has_a_deadline(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_parts_bring_what_they_need_in_starting_order() -> None:
     assert with_needs(["node"]) == ("api", "node")
     assert with_needs(["operator"]) == ("api", "livekit", "bucket", "node", "operator")
-    assert with_needs(["gateway"]) == PARTS
+    assert with_needs(["gateway", "receiver"]) == PARTS
+    assert "receiver" not in with_needs(["gateway"])
     assert with_needs(["bucket", "livekit"]) == ("livekit", "bucket")
     with pytest.raises(StackError, match="moon"):
         with_needs(["moon"])  # type: ignore[list-item]
@@ -110,6 +111,7 @@ def test_state_keeps_its_secrets_in_its_file_and_out_of_its_repr(state: StackSta
     assert state.livekit_secret.get_secret_value() not in repr(state)
     assert state.s3_secret_key.get_secret_value() not in repr(state)
     assert state.gateway_secret_key.get_secret_value() not in repr(state)
+    assert state.callback_key.get_secret_value() not in repr(state)
     assert StackState.load(tmp_path / "none") is None
     path.write_text('{"name": "old"}')
     with pytest.raises(StackError, match="another version"):
@@ -192,6 +194,22 @@ def test_sample_application_is_what_the_contract_asks_for(state: StackState) -> 
     pair = sample["Secret", spec.api.credentials_secret_ref.name]["stringData"]
     assert pair == {state.gateway_secret_id: state.gateway_secret_key.get_secret_value()}
     assert spec.sdk_app_id == SDK_APP_ID
+    assert spec.callback is not None
+    assert spec.callback.key_secret_ref is not None
+    assert (spec.callback.url, spec.callback.allow_private_addresses) == (state.callback_url, True)
+    key = sample["Secret", spec.callback.key_secret_ref.name]["stringData"]
+    assert key == {"key": state.callback_key.get_secret_value()}
+    without = state.model_copy(update={"parts": with_needs(["gateway"])})
+    (app,) = (found for found in install.sample(without) if found["kind"] == "RecordingApp")
+    assert "callback" not in app["spec"]
+
+
+def test_receiver_has_its_key_in_a_file_and_not_on_its_command_line(state: StackState, tmp_path: Path) -> None:
+    made = receiver.receiver(state, Home(tmp_path))
+    secret = state.callback_key.get_secret_value()
+    assert list(made.files.values()) == [secret]
+    assert secret not in " ".join(made.argv)
+    assert f"--port={state.ports['receiver']}" in made.argv
 
 
 def test_the_environment_of_the_sdks_example(state: StackState, tmp_path: Path) -> None:
@@ -291,5 +309,5 @@ def test_commands_without_a_stack_say_so(tmp_path: Path) -> None:
 def test_help_lists_every_command() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    for command in ("up", "down", "status", "kubectl", "publish", "demo"):
+    for command in ("up", "down", "status", "kubectl", "publish", "demo", "callbacks"):
         assert f"\n  {command} " in result.output

@@ -87,3 +87,25 @@ def test_an_older_version_never_replaces_a_newer_one() -> None:
     assert shelf.get(key, max_age=60) is None
     shelf.drop(key, "u")
     assert shelf.keys() == []
+
+
+def test_the_echo_of_our_own_write_is_told_from_news() -> None:
+    shelf = Kind()
+    shelf.put(body("5"), written=True)
+    assert shelf.echoes(body("5"))
+    assert not shelf.echoes(body("6"))
+    shelf.put(body("6"))
+    assert not shelf.echoes(body("6")), "somebody else's write, or what was only read"
+
+
+def test_groups_follow_their_members() -> None:
+    shelf = Kind(group=lambda one: one.get("spec", {}).get("robot"))
+    first = {**body("1"), "spec": {"robot": "r1"}}
+    shelf.put(first)
+    assert shelf.alike({"metadata": {}, "spec": {"robot": "r1"}}) == [first]
+    moved = {**body("2"), "spec": {"robot": "r2"}}
+    shelf.put(moved)
+    assert shelf.alike(first) == []
+    assert shelf.alike(moved) == [moved]
+    shelf.drop(Key("n", "x"))
+    assert shelf.alike(moved) == []

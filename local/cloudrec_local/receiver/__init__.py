@@ -1,0 +1,1 @@
+"""The stack's callback receiver: checks what the operator delivers as an app should, and keeps it."""
