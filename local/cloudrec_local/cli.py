@@ -85,6 +85,7 @@ def main() -> None:
     cloudrec kubectl apply -f examples/recording.yaml
     cloudrec kubectl get crec  watch it being recorded
     cloudrec callbacks tail    the events that its app is told, as they arrive
+    cloudrec layout            how a composed picture will look, without a room
     cloudrec down              everything gone
     """
     signal.signal(signal.SIGTERM, _terminated)
