@@ -58,7 +58,6 @@ class Setup(Lenient):
     epoch: int = Field(description="ms since the Unix epoch, for timestamps that are drawn")
     start: float
     segment_seconds: float
-    cores: int = Field(2, ge=1, description="CPUs that may be used")
 
 
 class Stream(Lenient):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Final
@@ -300,7 +299,6 @@ class MixedWriter:
             epoch=self._epoch,
             start=start,
             segment_seconds=self._output.settings.target,
-            cores=len(os.sched_getaffinity(0)),
         )
         process.send(wire.encode(setup) + b"".join(self._introduction()))
         if self._made:
