@@ -37,6 +37,8 @@ SECRETS: Final = {
     "hook": {"key": KEY},
 }
 AT_A_TIME: Final = 16
+TOGETHER: Final = 100
+"""Recordings that are made one after the other and then waited for."""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _RUNNING: Final = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 _QUIET_SECONDS: Final = 1.0
@@ -103,12 +105,12 @@ class Desk:
 
     async def record(self, count: int) -> None:
         """So many more recordings, each in its room."""
-        first = len(self.tasks)
-        names = [f"task-{number:04}" for number in range(first, first + count)]
-        for name in names:
-            self.tasks.append(Task(name, ""))
-        await _all([self._begin(task) for task in self.tasks[first:]])
-        await _all([self._enter(task) for task in self.tasks[first:]])
+        first, last = len(self.tasks), len(self.tasks) + count
+        for begin in range(first, last, TOGETHER):
+            some = [Task(f"task-{number:04}", "") for number in range(begin, min(begin + TOGETHER, last))]
+            self.tasks += some
+            await _all([self._begin(task) for task in some])
+            await _all([self._enter(task) for task in some])
 
     async def _begin(self, task: Task) -> None:
         bucket = {"endpoint": "http://127.0.0.1:1", "bucket": "recordings", "credentialsSecretRef": {"name": "bucket"}}
