@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -149,7 +150,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.tasks, options.waiting = 1, 10, 20
-    figures = asyncio.run(measure(options.rounds, options.tasks, options.events, options.waiting))
+
+    async def measured() -> dict[str, object]:
+        work = asyncio.ensure_future(measure(options.rounds, options.tasks, options.events, options.waiting))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)  # what it started ends with it
+        return await work
+
+    figures = asyncio.run(measured())
     report("callbacks", figures)
     return 0
 

@@ -82,7 +82,7 @@ class Reconciler:
                 self._queue.retry(key)
             except (ApiError, TimeoutError) as error:
                 if isinstance(error, NotFound):
-                    self._store.recordings.drop(key)
+                    self._store.recordings.outdate(key)
                 log.warning("will be tried again: %s", error, extra={"recording": "/".join(key)})
                 self._queue.retry(key)
             except Exception:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cloudrec_contract.conditions import Reason
+from cloudrec_contract.events import EventType
 from cloudrec_contract.mix import BigPicture, Layout, RenderMode, Template
 from cloudrec_contract.playlist import parse
 from cloudrec_contract.resources import Attempt, Phase
@@ -170,6 +172,36 @@ async def test_a_composer_and_then_its_recorder_are_killed(stack: Stack, tmp_pat
     back = after.recording.pictures[0].wall - killed
     print(f"recorder killed: {lost:.2f} s lost before, recording again after {back:.2f} s")
     assert lost <= 0.5
+
+
+async def test_an_evicted_pod_hands_over_without_a_gap(stack: Stack, tmp_path: Path) -> None:
+    cluster = Cluster.of(stack)
+    mix = {"video": {"width": 640, "height": 360, "fps": 15, "gopSeconds": 2}, "layout": {"renderMode": "Fit"}}
+    async with SyntheticUsers(cluster.server, "moving", plan(2)) as users:
+        await enter(users, "user-1", "user-2")
+        await cluster.apply(tmp_path, recording("moving", "moving", mode="Mixed", mix=mix))
+        await cluster.phase("moving", Phase.RECORDING)
+        await asyncio.sleep(4)
+        (pod,) = await cluster.pods("moving")
+        await cluster.run("delete", "pod", pod["metadata"]["name"], "--wait=false")
+        await cluster.until("moving", lambda s: any(a.index == 1 and a.report and a.report.files for a in s.attempts))
+        await asyncio.sleep(8)
+        status = await cluster.stop("moving")
+    assert status.phase is Phase.COMPLETED
+    assert status.attempts[0].reason == Reason.HANDED_OVER
+    assert not status.attempts[0].failed
+    download(await cluster.objects("moving"), tmp_path / "files", players=False)
+    first, second = sorted((tmp_path / "files").glob("*.m3u8"), key=lambda path: path.name.startswith("ha1_"))
+    before, after = await asyncio.to_thread(look, first), await asyncio.to_thread(look, second)
+    rects = pictures(GRID, 640, 360, ("user-1", "user-2"))
+    good = []
+    for part in (before, after):
+        assert list(part.recording.faults) == []
+        good += [wall for wall, on in part.shows([(rects[0], 1), (rects[1], 2)]) if on]
+    good.sort()
+    assert max(np.diff(good)) < 0.5
+    assert status.attempts[1].report is not None
+    assert [event.type for event in status.attempts[1].report.events].count(EventType.RECORDER_STOP) == 1
 
 
 def composer_of(recorder: int) -> int:

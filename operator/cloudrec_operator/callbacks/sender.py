@@ -215,6 +215,7 @@ class Sender:
         while self._leads():
             tries += 1
             started = self._clock.now_ms()
+            line.changed.clear()  # what changes while this try waits or runs is tried at once after it
             try:
                 async with line.gate:
                     if not self._leads():
@@ -242,7 +243,6 @@ class Sender:
                 self._told.given_up()
                 return Settled(letter, why)
             if again > failed:
-                line.changed.clear()
                 await self._clock.wait(line.changed, (again - failed) / 1000)
         return None
 

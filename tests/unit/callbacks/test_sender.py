@@ -384,3 +384,20 @@ async def test_a_long_line_is_due_before_it_has_to_wait() -> None:
         await settle()
         assert at.offer(rec).due
         assert ("lesson", 0.0) in at.woken
+
+
+async def test_a_callback_changed_during_a_try_is_tried_at_once_after_it() -> None:
+    async with desk() as at:
+        at.transport.answer = lambda sent: "" if "new" in sent.url else "app.test answered 500"
+        rec = one(count=1)
+        at.offer(rec)
+        await at.clock.advance(300)  # the pauses are minutes by now
+        at.transport.hold = asyncio.Event()
+        before = len(at.transport.sent)
+        while len(at.transport.sent) == before:
+            await at.clock.advance(1)
+        at.receiver = replace(at.receiver, url="https://app.test/new")
+        at.offer(rec, Callback(url="https://app.test/new"))
+        at.transport.hold.set()
+        await settle()
+        assert at.keys == ["1"]

@@ -9,7 +9,7 @@ import pytest
 
 from cloudrec_contract.resources import RECORDINGS
 from cloudrec_operator.api import Api
-from cloudrec_operator.errors import Conflict
+from cloudrec_operator.errors import ApiError, Conflict, NotFound
 from cloudrec_operator.reconciler import Reconciler
 from cloudrec_operator.running import Feed
 from cloudrec_operator.settings import Settings
@@ -19,18 +19,23 @@ from cloudrec_operator.workqueue import WorkQueue
 LESSON = Key("school", "lesson")
 
 
-async def test_what_conflicted_before_a_lapse_is_looked_at_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", [Conflict(409, "Conflict", "changed meanwhile"), NotFound(404, "NotFound", "its Secret")]
+)
+async def test_what_failed_before_a_lapse_is_looked_at_after_it(
+    monkeypatch: pytest.MonkeyPatch, error: ApiError
+) -> None:
     store = Store()
     queue: WorkQueue[Key] = WorkQueue()
     feed = Feed(store, queue)
     reconciler = Reconciler(cast(Api, None), store, queue, Settings())
     tried = asyncio.Event()
 
-    async def conflicts(key: Key) -> None:
+    async def fails(key: Key) -> None:
         tried.set()
-        raise Conflict(409, "Conflict", "changed meanwhile")
+        raise error
 
-    monkeypatch.setattr(reconciler, "reconcile", conflicts)
+    monkeypatch.setattr(reconciler, "reconcile", fails)
     feed.gained()
     body: dict[str, Any] = {"metadata": {"namespace": "school", "name": "lesson", "uid": "1", "resourceVersion": "7"}}
     feed.take(RECORDINGS, "ADDED", {**body, "spec": {}, "status": {}})
