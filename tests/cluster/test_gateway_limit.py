@@ -21,14 +21,15 @@ PAUSES = (3.0, 6.0, 12.0, 12.0)
 150 decisions within the first seconds are a lot for a machine of two cores."""
 
 
-async def create(session: aiohttp.ClientSession, made: Gateway, number: int) -> dict[str, Any]:
-    """A Create as a client makes it: again on an InternalError."""
+async def create(session: aiohttp.ClientSession, made: Gateway, number: int, undecided: list[int]) -> dict[str, Any]:
+    """A Create as a client makes it: again on an InternalError, which is noted in `undecided`."""
     body = json.dumps(create_body(room=str(1000 + number))).encode()
     for pause in (*PAUSES, None):
         answer = await post(session, made, sign("CreateCloudRecording", body, made.endpoint, int(time.time())), body)
         code = answer.get("Error", {}).get("Code", "")
         if not code.startswith("InternalError") or pause is None:
             return answer
+        undecided.append(number)
         await asyncio.sleep(pause)
     raise AssertionError
 
@@ -41,9 +42,16 @@ async def test_of_150_at_once_by_two_gateways_exactly_100_begin(world: World) ->
         gateway(world) as two,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session,
     ):
-        answers = await asyncio.gather(*(create(session, (one, two)[n % 2], n) for n in range(150)))
+        undecided: list[int] = []
+        answers = await asyncio.gather(*(create(session, (one, two)[n % 2], n, undecided) for n in range(150)))
         codes = Counter(answer.get("Error", {}).get("Code", "") for answer in answers)
-        assert codes == {"": 100, "FailedOperation.RestrictedConcurrency": 50}, codes
+        # One that could not be decided upon in time has a slot for a moment until it is taken back; others are refused
+        # meanwhile. No slot is lost by it: who asks again gets it.
+        free = 100 - codes[""]
+        assert 0 <= free <= len(undecided), (codes, undecided)
+        answers += [await create(session, one, 150 + n, undecided) for n in range(free)]
+        codes = Counter(answer.get("Error", {}).get("Code", "") for answer in answers)
+        assert codes == {"": 100, "FailedOperation.RestrictedConcurrency": 50 + free}, codes
         found = (await world.admin.get(RECORDINGS.format(world.namespace)))["items"]
         begun = {r["metadata"]["uid"] for r in found if "taskId" in r.get("status", {})}
         assert begun == {answer["TaskId"] for answer in answers if "TaskId" in answer}
