@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,26 +57,35 @@ async def until(call: Any, good: Any, seconds: float) -> Any:
     return answer
 
 
-async def test_an_app_that_changed_its_endpoint_and_nothing_else(stack: Stack, tmp_path: Path) -> None:
-    env, cluster = environment(stack.status()), Cluster.of(stack)
-    sdk = sdk_example().Recorder(
+def client(env: Mapping[str, str]) -> Any:
+    """The example's client for the stack of `cloudrec status --env`."""
+    return sdk_example().Recorder(
         env["CLOUDREC_ENDPOINT"],
         env["CLOUDREC_SECRET_ID"],
         env["CLOUDREC_SECRET_KEY"],
         int(env["CLOUDREC_SDK_APP_ID"]),
     )
-    storage = {
+
+
+def storage(env: Mapping[str, str], *prefix: str) -> dict[str, Any]:
+    """CloudStorage: the stack's bucket."""
+    return {
         "Vendor": 1,
         "Region": env["CLOUDREC_REGION"],
         "Bucket": env["CLOUDREC_BUCKET"],
         "AccessKey": env["CLOUDREC_ACCESS_KEY"],
         "SecretKey": env["CLOUDREC_ACCESS_SECRET"],
-        "FileNamePrefix": ["school", "7b"],
+        "FileNamePrefix": list(prefix),
     }
+
+
+async def test_an_app_that_changed_its_endpoint_and_nothing_else(stack: Stack, tmp_path: Path) -> None:
+    env, cluster = environment(stack.status()), Cluster.of(stack)
+    sdk = client(env)
     async with SyntheticUsers(cluster.server, "algebra", standard_plan(2)) as users:
         await users.published()
         asked = time.monotonic()
-        task = await asyncio.to_thread(sdk.create, "algebra", "recorder-1", "unsigned", storage)
+        task = await asyncio.to_thread(sdk.create, "algebra", "recorder-1", "unsigned", storage(env, "school", "7b"))
         await until(lambda: sdk.describe(task), lambda told: told.Status == "InProgress", IN_PROGRESS_SECONDS)
         print(f"InProgress {time.monotonic() - asked:.2f} s after Create was asked for")
         told = await until(lambda: sdk.describe(task), lambda told: len(told.StorageFileList) == 4, 30)

@@ -25,7 +25,7 @@ from cloudrec_local.synthetic.process import SyntheticUsers
 from tests.analysis.composed import look, pictures
 from tests.chaos.scene import container
 from tests.e2e.task import Cluster, recording
-from tests.e2e.test_gateway import _gone, _named, sdk_example, until
+from tests.e2e.test_gateway import _gone, _named, client, storage, until
 
 pytestmark = [pytest.mark.media, pytest.mark.cluster]
 
@@ -54,19 +54,7 @@ async def enter(users: SyntheticUsers, *names: str) -> None:
 
 async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path: Path) -> None:
     env, cluster = environment(stack.status()), Cluster.of(stack)
-    sdk = sdk_example().Recorder(
-        env["CLOUDREC_ENDPOINT"],
-        env["CLOUDREC_SECRET_ID"],
-        env["CLOUDREC_SECRET_KEY"],
-        int(env["CLOUDREC_SDK_APP_ID"]),
-    )
-    storage = {
-        "Vendor": 1,
-        "Region": env["CLOUDREC_REGION"],
-        "Bucket": env["CLOUDREC_BUCKET"],
-        "AccessKey": env["CLOUDREC_ACCESS_KEY"],
-        "SecretKey": env["CLOUDREC_ACCESS_SECRET"],
-    }
+    sdk = client(env)
     mix = {
         "MixTranscodeParams": {
             "VideoParams": {"Width": WIDTH, "Height": HEIGHT, "Fps": 30, "BitRate": 3_000_000, "Gop": 2}
@@ -75,7 +63,7 @@ async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path:
     }
     async with SyntheticUsers(cluster.server, "assembly", plan(3)) as users:
         await enter(users, "user-1", "user-2")
-        task = await asyncio.to_thread(sdk.create, "assembly", "recorder-1", "unsigned", storage, mix)
+        task = await asyncio.to_thread(sdk.create, "assembly", "recorder-1", "unsigned", storage(env), mix)
         await until(lambda: sdk.describe(task), lambda told: told.Status == "InProgress", 30)
         told = await until(lambda: sdk.describe(task), lambda told: len(told.StorageFileList) == 1, 30)
         await asyncio.sleep(4)

@@ -202,7 +202,7 @@ class Sender:
                     break
                 line.settle(one, self._clock.now_ms())
                 self._arm(line)
-        except Exception:
+        except Exception:  # a task's root: the recording is looked at again in a while
             log.exception("callbacks stopped", extra=_where(line))
             self._changed(line.key, REPAIR_SECONDS)
         finally:

@@ -202,7 +202,7 @@ class MixedWriter:
         try:
             while not self._done.is_set() and not self.fault:
                 await self._life()
-        except Exception as error:
+        except Exception as error:  # a task's root: the recording ends with it, and a successor begins
             logger.exception("composing broke off")
             self.fault = f"{type(error).__name__}: {error}"
         finally:
@@ -214,7 +214,6 @@ class MixedWriter:
 
     async def _life(self) -> None:
         """One process, from its start to its end."""
-        self._set_up = False
         self._heard_at = self._now()
         try:
             process = self._process = await self._start_process()
@@ -237,6 +236,7 @@ class MixedWriter:
             raise
         finally:
             self._process = None
+            self._set_up = False
             code = await asyncio.shield(process.ended())
         if not self._done.is_set():
             await self._died(why or (f"signal {-code}" if code < 0 else f"exit code {code}"))
@@ -367,7 +367,8 @@ class MixedWriter:
         recent = [at for at in self._deaths if self._now() - at < _SHOWN_SECONDS]
         died = f"the composer died and was started again ({self._death})"
         yield Reason.COMPOSER_FAILED, died if recent else ""
-        bad = [f"{url.partition('?')[0]} ({why})" for url, why in self._bad_images.items()]
+        wanted = arranging.images(self._scene)
+        bad = [f"{url.partition('?')[0]} ({why})" for url, why in self._bad_images.items() if url in wanted]
         yield Reason.IMAGE_UNUSABLE, f"left out: {some(bad)}" if bad else ""
         slow = "the spool's disk is behind: media is being left out" if self._overloaded else ""
         yield Reason.SLOW_DISK, slow
