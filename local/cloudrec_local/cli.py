@@ -36,6 +36,7 @@ class _Commands(click.Group):
     elsewhere = {
         "publish": "cloudrec_local.publish:publish",
         "fetch": "cloudrec_local.fetch:fetch",
+        "merge": "cloudrec_local.merge:merge",
         "verify": "cloudrec_local.verify:command",
         "demo": "cloudrec_local.demo:demo",
         "layout": "cloudrec_local.layout:layout",
