@@ -75,6 +75,17 @@ class Reason(StrEnum):
     FINISHER_FAILED = "FinisherFailed"
     UPLOADED = "Uploaded"
 
+    # Converted
+    CONVERTING = "Converting"
+    REMUXED = "Remuxed"
+    REENCODED = "Reencoded"
+    NOTHING_TO_CONVERT = "NothingToConvert"
+    HLS_KEPT = "HLSKept"
+    CONVERT_FAILED = "ConvertFailed"
+    VOD_UNREACHABLE = "VodUnreachable"
+    VOD_REFUSED = "VodRefused"
+    EXPIRY_REFUSED = "ExpiryRefused"
+
     # CallbacksDelivered
     DELIVERED = "Delivered"
     CALLBACK_FAILING = "CallbackFailing"

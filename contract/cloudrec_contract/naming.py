@@ -112,12 +112,11 @@ class FileNames:
     def mixed_segment(self, start_ms: float) -> str:
         return segment_of(self.mixed, start_ms)
 
-    def mp4(self, user_id: str, media: FileMedia, part: int | None = None) -> str:
-        """One merged MP4 over all attempts, so never with `ha`; `part` counts from 1, None when it is not split."""
-        return f"{self._plain}__UserId_s_{encode_id(user_id)}__UserId_e_{media}{_part(part)}.mp4"
-
-    def mixed_mp4(self, part: int | None = None) -> str:
-        return f"{self._plain}{_part(part)}.mp4"
+    def file(self, user_id: str | None, media: str, part: int | None = None, suffix: str = "mp4") -> str:
+        """An MP4 or AAC file, of the mixed recording when `user_id` is None. One over all attempts, so never with `ha`;
+        `part` counts from 1, None when it is not split."""
+        whose = "" if user_id is None else f"__UserId_s_{encode_id(user_id)}__UserId_e_{media}"
+        return f"{self._plain}{whose}{_part(part)}.{suffix}"
 
 
 def _part(part: int | None) -> str:

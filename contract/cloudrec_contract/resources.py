@@ -109,6 +109,56 @@ class BackupBucket(Model):
     model_config = ConfigDict(json_schema_extra=cel(_ONE_ADDRESS))
 
 
+class VodBucket(Model):
+    """A bucket that files are played from. Its keys need to write; to have files deleted after `expireSeconds` (in whole
+    days), to write lifecycle rules, too. The Secret holds `accessKey` and `secretKey`."""
+
+    vendor: Vendor | None = None
+    endpoint: Endpoint | None = None
+    region: Region = "us-east-1"
+    bucket: BucketName
+    prefix: list[Prefix] = Field([], max_length=16, description="folders above the task's own, joined by /")
+    credentials_secret_ref: SecretRef
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+        max_length=512,
+        description="where the bucket's content is to be had by everybody; left out: addresses are signed",
+    )
+    presign_seconds: int = Field(604800, ge=60, le=604800, description="how long a signed address is good")
+
+    model_config = ConfigDict(json_schema_extra=cel(_ONE_ADDRESS))
+
+
+class TencentVod(Model):
+    """Tencent Cloud VOD, by its API. The Secret holds `secretId` and `secretKey`."""
+
+    credentials_secret_ref: SecretRef
+    sub_app_id: int | None = Field(None, ge=0, description="for recordings that name none")
+    region: Region = "ap-guangzhou"
+    endpoint: Endpoint = Field("https://vod.tencentcloudapi.com", description="of the VOD API")
+    upload_endpoint: Endpoint | None = Field(
+        None, description="instead of the COS endpoint of the region that VOD names for an upload"
+    )
+
+
+class VodSpool(BackupBucket):
+    """Where the recordings are until they are in VOD; what could not be brought there stays."""
+
+
+_ONE_BACKEND = ("has(self.bucket) != has(self.tencent)", "give exactly one of bucket and tencent")
+
+
+class AppVod(Model):
+    """Recording to VOD: segments go to the spool while recording, and files to one backend after the end."""
+
+    spool: VodSpool
+    bucket: VodBucket | None = None
+    tencent: TencentVod | None = None
+
+    model_config = ConfigDict(json_schema_extra=cel(_ONE_BACKEND))
+
+
 class StoreEndpoint(Model):
     """Where a vendor's region really is."""
 
@@ -211,6 +261,7 @@ class RecordingAppSpec(Model):
     limits: AppLimits = AppLimits()
     user_sig: UserSigCheck | None = Field(None, description="without it every UserSig is taken")
     images: AppImages = AppImages()
+    vod: AppVod | None = Field(None, description="without it recordings with storage.vod are not accepted")
     callback: Callback | None = Field(None, description="without it events are in the recordings' status alone")
 
     model_config = ConfigDict(
@@ -300,12 +351,26 @@ class Streams(Model):
 
 class OutputFormat(StrEnum):
     HLS = "HLS"
+    MP4 = "MP4"
+    AAC = "AAC"
 
 
 class Output(Model):
-    formats: list[OutputFormat] = Field([OutputFormat.HLS], min_length=1, max_length=1)
+    """What the recording becomes. MP4 (a file for each user's main and aux, or of the mixed picture) and AAC (the sound
+    alone) are made of HLS after the end; without HLS among the formats it is deleted once they are safely stored."""
+
+    formats: list[OutputFormat] | None = Field(
+        None,
+        min_length=1,
+        max_length=3,
+        description="left out: HLS in a bucket, MP4 in VOD",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
     merge_audio_video: bool = Field(
         False, description="one playlist with sound and picture for each user's main and aux, instead of one for each"
+    )
+    max_file_minutes: int | None = Field(
+        None, ge=1, le=1440, description="of an MP4 or AAC file, else a day; above 2 GB another is begun in any case"
     )
 
 
@@ -326,8 +391,31 @@ class Bucket(Model):
     model_config = ConfigDict(json_schema_extra=cel(_ONE_ADDRESS))
 
 
+class Vod(Model):
+    """Record for video on demand: to the RecordingApp's `vod.spool`, and after the end to its backend, which gives each
+    file an address to play it from (events 311 and 312). Fields as in TRTC's TencentVod."""
+
+    procedure: str | None = Field(None, max_length=256, description="task flow that VOD runs on each file")
+    expire_seconds: int = Field(0, ge=0, le=3155760000, description="VOD deletes the file so long after; 0: never")
+    storage_region: str | None = Field(None, min_length=1, max_length=64)
+    class_id: int = Field(0, ge=0)
+    sub_app_id: int | None = Field(None, ge=0)
+    session_context: str | None = Field(None, max_length=1000, description="passed through")
+    source_context: str | None = Field(None, max_length=250, description="passed through")
+    user_define_record_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_-]{1,64}$", description="files are called <this>__UserDefine_u_<name>"
+    )
+
+
 class Storage(Model):
-    bucket: Bucket
+    """Exactly one of the two."""
+
+    bucket: Bucket | None = None
+    vod: Vod | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(("has(self.bucket) != has(self.vod)", "give exactly one of bucket and vod"))
+    )
 
 
 class Mode(StrEnum):
@@ -365,6 +453,16 @@ class CloudRecordingSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=cel(
             *frozen("appRef", "room", "robot", "mode", "maxIdleSeconds", "output", "storage", "apiExpiresAt"),
+            (
+                "!has(self.output.maxFileMinutes) || has(self.storage.vod) || "
+                "(has(self.output.formats) && self.output.formats.exists(f, f != 'HLS'))",
+                "output.maxFileMinutes is for MP4 and AAC: name one of them in output.formats",
+            ),
+            (
+                "!has(self.storage.vod) || !has(self.output.formats) || !('HLS' in self.output.formats) || "
+                "self.mode == 'Mixed' || self.output.mergeAudioVideo",
+                "HLS in VOD has one playlist for each user: set output.mergeAudioVideo",
+            ),
             ("has(self.mix) == (self.mode == 'Mixed')", "mix is for mode: Mixed, which needs it (mix: {} will do)"),
             (
                 "oldSelf.desiredState != 'Stopped' || self.desiredState == 'Stopped'",
@@ -372,6 +470,18 @@ class CloudRecordingSpec(Model):
             ),
         )
     )
+
+
+    @property
+    def formats(self) -> frozenset[OutputFormat]:
+        """What the recording becomes."""
+        usual = OutputFormat.MP4 if self.storage.vod is not None else OutputFormat.HLS
+        return frozenset(self.output.formats or (usual,))
+
+    @property
+    def converts(self) -> bool:
+        """Whether something is to be made, or brought, after the recording's end."""
+        return self.storage.vod is not None or self.formats != {OutputFormat.HLS}
 
 
 # --- status ---------------------------------------------------------------------------------------------------------
@@ -397,6 +507,7 @@ class ConditionType(StrEnum):
     RECORDER_READY = "RecorderReady"
     RECORDING = "Recording"
     UPLOADED = "Uploaded"
+    CONVERTED = "Converted"
     CALLBACKS_DELIVERED = "CallbacksDelivered"
 
 
@@ -445,6 +556,18 @@ class ReportedCondition(Lenient):
     message: str = ""
 
 
+class Conversion(Lenient):
+    """How far a finisher is with MP4, AAC and VOD. `reason` is one of `conditions.py`: Converting, then what became of
+    it."""
+
+    reason: str
+    message: str = ""
+    percent: int = Field(0, ge=0, le=100)
+    done: bool = Field(False, description="nothing follows")
+    files: int = Field(0, description="how many are stored under their final names")
+    failed: int = Field(0, description="streams of which something could not be made, or not stored")
+
+
 class Report(Lenient):
     """What an attempt's sidecar says, or its finisher; whole at each write."""
 
@@ -457,6 +580,7 @@ class Report(Lenient):
     uploaded: bool = Field(False, description="everything that was recorded is in the bucket; nothing follows")
     missing: int = Field(0, description="files given up on")
     backup: int = Field(0, description="files that are in the backup store and not in the bucket")
+    conversion: Conversion | None = Field(None, description="of a finisher that makes files, or brings them to VOD")
 
 
 class Exit(Lenient):
@@ -475,7 +599,7 @@ class Attempt(Lenient):
     pod_uid: str | None = Field(None, alias="podUID")
     index: int = Field(ge=0, le=15, description="of those of its role")
     role: Literal["Record", "Finish"] = Field(
-        "Record", description="Finish: brings what the backup store has into the bucket, after the recording's end"
+        "Record", description="Finish: after the recording's end brings what the backup store has into the bucket, and makes MP4 and AAC"
     )
     reason: str = Field("", description="why it has ended or was succeeded; empty while the task rests on it")
     message: str = Field("", max_length=512, description="the same, for people")

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from cloudrec_contract.naming import key_prefix
-from cloudrec_contract.resources import AppStorage, BackupBucket, Bucket, Vendor
+from cloudrec_contract.resources import (
+    AppStorage,
+    BackupBucket,
+    Bucket,
+    CloudRecordingSpec,
+    RecordingAppSpec,
+    Vendor,
+    VodBucket,
+    VodSpool,
+)
 from cloudrec_contract.spool import ObjectStore
 
 
@@ -17,7 +26,16 @@ def _public(vendor: Vendor | None, region: str) -> str | None:
             return None
 
 
-def object_store(bucket: Bucket | BackupBucket, app: AppStorage, task_id: str) -> ObjectStore:
+def bucket_of(spec: CloudRecordingSpec, app: RecordingAppSpec) -> Bucket | VodSpool:
+    """Where a recording's segments go. Raises ValueError when it is for VOD and the app has none."""
+    if spec.storage.bucket is not None:
+        return spec.storage.bucket
+    if app.vod is None:
+        raise ValueError("storage.vod is given, and the RecordingApp has no spec.vod: add one, or give storage.bucket")
+    return app.vod.spool
+
+
+def object_store(bucket: Bucket | BackupBucket | VodBucket, app: AppStorage, task_id: str) -> ObjectStore:
     """Resolve the endpoint: the bucket's own, then the app's for vendor and region, then the vendor's.
 
     Raises ValueError with what to add where when there is none.

@@ -29,7 +29,7 @@ from cloudrec_contract.resources import (
     CloudRecordingSpec,
     RecordingAppSpec,
 )
-from cloudrec_contract.storage import object_store
+from cloudrec_contract.storage import bucket_of, object_store
 
 from .errors import StackError
 
@@ -58,11 +58,14 @@ def objects_of(kubeconfig: Path, namespace: str, recording: str) -> Objects:
         found = cast(Any, custom.get_namespaced_custom_object(GROUP, VERSION, namespace, RECORDINGS, recording))
         spec = CloudRecordingSpec.model_validate(found["spec"])
         app = cast(Any, custom.get_namespaced_custom_object(GROUP, VERSION, namespace, APPS, spec.app_ref.name))
-        bucket = spec.storage.bucket
+        app_spec = RecordingAppSpec.model_validate(app["spec"])
+        bucket = bucket_of(spec, app_spec)
         secret = core.read_namespaced_secret(bucket.credentials_secret_ref.name, namespace, _request_timeout=10)
     except ApiException as error:
         raise StackError(f"cannot read recording {namespace}/{recording}: {error.reason}") from error
-    store = object_store(bucket, RecordingAppSpec.model_validate(app["spec"]).storage, found["metadata"]["uid"])
+    except ValueError as error:
+        raise StackError(f"recording {namespace}/{recording}: {error}") from error
+    store = object_store(bucket, app_spec.storage, found["metadata"]["uid"])
     keys = {name: base64.b64decode(value).decode() for name, value in (secret.data or {}).items()}
     s3 = boto3.client(
         "s3",

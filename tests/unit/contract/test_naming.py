@@ -52,11 +52,11 @@ PATTERNS: list[tuple[str, str]] = [
     ),
     (
         "<prefix>/<taskid>/<sdkappid>_<roomid>__UserId_s_<userid>__UserId_e_<mediaid>_<index>.mp4",
-        GUIDE.mp4("1686119", "aux", 2),
+        GUIDE.file("1686119", "aux", 2),
     ),
     ("<prefix>/<taskid>/<sdkappid>_<roomid>.m3u8", GUIDE.mixed_playlist()),
     ("<prefix>/<taskid>/<sdkappid>_<roomid>_<utc>.ts", GUIDE.mixed_segment(GUIDE_START)),
-    ("<prefix>/<taskid>/<sdkappid>_<roomid>_<index>.mp4", GUIDE.mixed_mp4(2)),
+    ("<prefix>/<taskid>/<sdkappid>_<roomid>_<index>.mp4", GUIDE.file(None, "mix", 2)),
     (
         "<prefix>/<taskid>/ha<1/2/3>_<sdkappid>_<roomid>__UserId_s_<userid>__UserId_e_<mediaid>_<type>.m3u8",
         FileNames(1400123456, "12345", RoomType.NUMBER, 1).playlist("1686119", "aux", "video"),
@@ -102,8 +102,8 @@ def test_recovered_files(index: int) -> None:
     names = FileNames(1400123456, "12345", RoomType.NUMBER, index)
     assert names.mixed_playlist() == f"ha{index}_1400123456_12345.m3u8"
     # A merged MP4 covers all attempts: never with ha. Its index is there only when it is split.
-    assert names.mixed_mp4() == "1400123456_12345.mp4"
-    assert names.mp4("1686119", "main") == "1400123456_12345__UserId_s_MTY4NjExOQ..__UserId_e_main.mp4"
+    assert names.file(None, "mix") == "1400123456_12345.mp4"
+    assert names.file("1686119", "main") == "1400123456_12345__UserId_s_MTY4NjExOQ..__UserId_e_main.mp4"
 
 
 def test_string_rooms_are_encoded_and_number_rooms_are_not() -> None:
