@@ -6,11 +6,12 @@ import argparse
 import sys
 from typing import Final
 
-from benchmarks import callbacks, capture, gateway, mixed, segments
+from benchmarks import callbacks, capture, convert, gateway, mixed, segments
 
 BENCHMARKS: Final = {
     "callbacks": (callbacks.main, callbacks.__doc__ or ""),
     "capture": (capture.main, capture.__doc__ or ""),
+    "convert": (convert.main, convert.__doc__ or ""),
     "gateway": (gateway.main, gateway.__doc__ or ""),
     "mixed": (mixed.main, mixed.__doc__ or ""),
     "segments": (segments.main, segments.__doc__ or ""),

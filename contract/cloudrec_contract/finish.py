@@ -87,8 +87,8 @@ class StoredFile(Lenient):
 class Output(Lenient):
     """All files of one format of one user's main or aux, or of the mixed recording (`user_id` empty, `media` mix).
 
-    `reencoded`: why something was encoded anew, empty when nothing was. `faults`: what is not in it, or why it could not
-    be made or stored.
+    `reencoded`: why something was encoded anew, empty when nothing was. `faults`: what is not in it, or why it could
+    not be made or stored.
     """
 
     user_id: str

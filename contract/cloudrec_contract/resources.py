@@ -110,8 +110,8 @@ class BackupBucket(Model):
 
 
 class VodBucket(Model):
-    """A bucket that files are played from. Its keys need to write; to have files deleted after `expireSeconds` (in whole
-    days), to write lifecycle rules, too. The Secret holds `accessKey` and `secretKey`."""
+    """A bucket that files are played from. Its keys need to write; to have files deleted after `expireSeconds` (in
+    whole days), to write lifecycle rules, too. The Secret holds `accessKey` and `secretKey`."""
 
     vendor: Vendor | None = None
     endpoint: Endpoint | None = None
@@ -471,7 +471,6 @@ class CloudRecordingSpec(Model):
         )
     )
 
-
     @property
     def formats(self) -> frozenset[OutputFormat]:
         """What the recording becomes."""
@@ -599,7 +598,8 @@ class Attempt(Lenient):
     pod_uid: str | None = Field(None, alias="podUID")
     index: int = Field(ge=0, le=15, description="of those of its role")
     role: Literal["Record", "Finish"] = Field(
-        "Record", description="Finish: after the recording's end brings what the backup store has into the bucket, and makes MP4 and AAC"
+        "Record",
+        description="Finish: after the end; brings what the backup store has into the bucket, and makes MP4 and AAC",
     )
     reason: str = Field("", description="why it has ended or was succeeded; empty while the task rests on it")
     message: str = Field("", max_length=512, description="the same, for people")

@@ -86,6 +86,7 @@ def main() -> None:
     cloudrec kubectl apply -f examples/recording.yaml
     cloudrec kubectl get crec  watch it being recorded
     cloudrec callbacks tail    the events that its app is told, as they arrive
+    cloudrec merge             each user's sound and pictures of a recording as one MP4 file
     cloudrec layout            how a composed picture will look, without a room
     cloudrec down              everything gone
     """

@@ -27,6 +27,7 @@ DEADLINE = 60.0
 RUNNING = ("Deployment", "Service")
 """Kinds of what runs, to be applied when all that it needs is there."""
 TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+VOD_BUCKET = "vod"
 CORS: CORSConfigurationTypeDef = {
     "CORSRules": [
         {
@@ -45,8 +46,8 @@ def version() -> str:
     return metadata.version("cloudrec")
 
 
-def bucket(state: StackState) -> None:
-    """Make the stack's bucket readable across origins. Idempotent."""
+def buckets(state: StackState) -> None:
+    """Make the stack's buckets, of recordings and of VOD, readable across origins. Idempotent."""
     if "bucket" not in state.parts:
         return
     import boto3
@@ -64,16 +65,17 @@ def bucket(state: StackState) -> None:
     deadline = time.monotonic() + DEADLINE
     while True:
         try:
-            try:
-                client.create_bucket(Bucket=state.bucket)
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
-                    raise
-            client.put_bucket_cors(Bucket=state.bucket, CORSConfiguration=CORS)
+            for name in (state.bucket, VOD_BUCKET):
+                try:
+                    client.create_bucket(Bucket=name)
+                except ClientError as error:
+                    if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+                        raise
+                client.put_bucket_cors(Bucket=name, CORSConfiguration=CORS)
             return
         except (ClientError, BotoCoreError) as error:  # its volume servers take a moment longer than its port
             if time.monotonic() > deadline:
-                raise StackError(f"the bucket could not be made: {error}") from error
+                raise StackError(f"the buckets could not be made: {error}") from error
             time.sleep(0.1)
         finally:
             client.close()
@@ -88,6 +90,7 @@ def values(state: StackState) -> dict[str, str]:
         "livekit_secret": state.livekit_secret.get_secret_value(),
         "s3_endpoint": state.s3_url,
         "s3_bucket": state.bucket,
+        "vod_bucket": VOD_BUCKET,
         "s3_access_key": state.s3_access_key,
         "s3_secret_key": state.s3_secret_key.get_secret_value(),
         "gateway_secret_id": state.gateway_secret_id,

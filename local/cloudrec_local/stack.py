@@ -93,7 +93,7 @@ class Stack:
                         f"end it first: cloudrec down --name {self.name}",
                     )
                 self._start_all(self._components(state), report)
-                install.bucket(state)
+                install.buckets(state)
                 install.cluster(state, self.home, report)
             except BaseException:
                 if made:

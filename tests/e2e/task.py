@@ -117,7 +117,7 @@ def with_delivered(status: CloudRecordingStatus, arrivals: Iterable[Arrival]) ->
         told.setdefault(source, {})[fact.seq] = fact
     attempts: list[Attempt] = []
     for attempt in status.attempts:
-        source = f"{'f' if attempt.role == 'Finish' else ''}{attempt.index}"
+        source = "f" if attempt.role == "Finish" else str(attempt.index)  # finishers share one journal
         report = attempt.report
         if report is not None:
             every = {**told.get(source, {}), **{fact.seq: fact for fact in report.events}}
@@ -147,3 +147,10 @@ def recording(name: str, room: str, **spec: Any) -> dict[str, Any]:
             **spec,
         },
     }
+
+
+async def named(cluster: Cluster, task: str) -> str:
+    """The resource that is the task."""
+    path = "{range .items[*]}{.metadata.uid} {.metadata.name}{'\\n'}{end}"
+    lines = (await cluster.run("get", "crec", "-n", NAMESPACE, "-o", f"jsonpath={path}")).splitlines()
+    return dict(line.split() for line in lines)[task]

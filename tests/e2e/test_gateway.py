@@ -23,7 +23,7 @@ from cloudrec_local.status import environment
 from cloudrec_local.synthetic.plan import standard_plan
 from cloudrec_local.synthetic.process import SyntheticUsers
 from tests.analysis.files import Whose, read_folder
-from tests.e2e.task import NAMESPACE, Cluster
+from tests.e2e.task import Cluster, named
 
 pytestmark = [pytest.mark.media, pytest.mark.cluster]
 
@@ -93,7 +93,7 @@ async def test_an_app_that_changed_its_endpoint_and_nothing_else(stack: Stack, t
         await asyncio.to_thread(sdk.modify, task, {"UnSubscribeVideoUserIds": ["user-2"]})
         modified = time.time()
         await asyncio.sleep(3)
-        name = await _named(cluster, task)
+        name = await named(cluster, task)
         objects = await cluster.objects(name)
         await asyncio.to_thread(sdk.delete, task)
         assert sdk.describe(task).Status == "Exited"
@@ -119,10 +119,3 @@ def _gone(sdk: Any, task: str) -> bool:
     except TencentCloudSDKException as error:
         return bool(error.get_code() == "ResourceNotFound")
     return False
-
-
-async def _named(cluster: Cluster, task: str) -> str:
-    """The resource that is the task."""
-    path = "{range .items[*]}{.metadata.uid} {.metadata.name}{'\\n'}{end}"
-    lines = (await cluster.run("get", "crec", "-n", NAMESPACE, "-o", f"jsonpath={path}")).splitlines()
-    return dict(line.split() for line in lines)[task]

@@ -1,4 +1,4 @@
-"""Whole playlists decoded: every picture and every sample, with when it was, and everything that a decoder minds."""
+"""Whole playlists and MP4 files decoded: every picture and every sample, when it was, and what a decoder minds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 import av
@@ -116,6 +117,30 @@ def load(text: str, get: Callable[[str], bytes]) -> Recording:
     return _Loader(playlist).load(get)
 
 
+def load_file(path: Path, start: float) -> Recording:
+    """Decode an MP4 file whole, whose time 0 is `start` in seconds since the Unix epoch. There are no segments.
+
+    Raises FFmpegError when it is no such file; faults of the media are listed in the result instead.
+    """
+    recording = Recording(MediaPlaylist(start, 0, None, (), True), "video", "")
+    with av.open(str(path)) as container:
+        decoders: dict[int, _VideoDecoder | _AudioDecoder] = {}
+        for stream in container.streams:
+            context = stream.codec_context
+            make = _VideoDecoder if stream.type == "video" else _AudioDecoder
+            decoders[stream.index] = make(recording, context, lambda pts: start + pts / TICKS)
+            if stream.type == "video" or not recording.codec:
+                recording.codec = context.name
+        for packet in container.demux():
+            if packet.size:
+                decoders[packet.stream_index].feed(packet, 0, path.name)
+        for decoder in decoders.values():
+            decoder.feed(None, 0, "the end")
+        kinds = {stream.type for stream in container.streams}
+    recording.kind = "audio_video" if len(kinds) > 1 else "video" if "video" in kinds else "audio"
+    return recording
+
+
 @dataclass(slots=True)
 class _Unit:
     """A packet with its unwrapped PTS and its duration, in ticks."""
@@ -169,7 +194,8 @@ class _Loader:
     def _decoder(self, video: bool) -> _VideoDecoder | _AudioDecoder:
         if video not in self._decoders:
             make = _VideoDecoder if video else _AudioDecoder
-            self._decoders[video] = make(self._recording, self._codecs[video], self._wall)
+            context = av.CodecContext.create(self._codecs[video], "r")
+            self._decoders[video] = make(self._recording, context, self._wall)
         return self._decoders[video]
 
     def _flush(self) -> None:
@@ -224,9 +250,8 @@ class _UnreadableError(Exception):
 class _VideoDecoder:
     """One decoder over segments; it is strict, so that damage is told and not concealed."""
 
-    def __init__(self, recording: Recording, codec: str, wall: Callable[[int], float]) -> None:
+    def __init__(self, recording: Recording, context: av.CodecContext, wall: Callable[[int], float]) -> None:
         self._recording, self._wall = recording, wall
-        context = av.CodecContext.create(codec, "r")
         assert isinstance(context, av.VideoCodecContext)
         self._context = context
         self._context.thread_count = 1
@@ -239,14 +264,14 @@ class _VideoDecoder:
             self._recording.faults.append(f"{name}: a picture cannot be decoded: {error.strerror}")
             return
         for frame in frames:
-            assert frame.pts is not None
+            pts = _ticks(frame)
             if frame.is_corrupt:
                 self._recording.faults.append(f"{name}: a damaged picture")
             luma = _luma(frame)
             self._recording.pictures.append(
                 Picture(
-                    pts=frame.pts,
-                    wall=self._wall(frame.pts),
+                    pts=pts,
+                    wall=self._wall(pts),
                     segment=segment,
                     width=frame.width,
                     height=frame.height,
@@ -260,9 +285,8 @@ class _VideoDecoder:
 class _AudioDecoder:
     """Joins what lies end to end into one `Sound`; more than a tick of difference begins another."""
 
-    def __init__(self, recording: Recording, codec: str, wall: Callable[[int], float]) -> None:
+    def __init__(self, recording: Recording, context: av.CodecContext, wall: Callable[[int], float]) -> None:
         self._recording, self._wall = recording, wall
-        context = av.CodecContext.create(codec, "r")
         assert isinstance(context, av.AudioCodecContext)
         self._context = context
         self._parts: list[Samples] = []
@@ -277,12 +301,12 @@ class _AudioDecoder:
             self._recording.faults.append(f"{name}: sound cannot be decoded: {error.strerror}")
             frames = []
         for frame in frames:
-            assert frame.pts is not None
+            pts = _ticks(frame)
             expected = self._begin + Fraction(self._samples * TICKS, self._rate or 1)
-            if self._parts and (abs(frame.pts - expected) > 1 or frame.sample_rate != self._rate):
+            if self._parts and (abs(pts - expected) > 1 or frame.sample_rate != self._rate):
                 self._close()
             if not self._parts:
-                self._begin, self._rate = frame.pts, frame.sample_rate
+                self._begin, self._rate = pts, frame.sample_rate
             self._parts.append(_mono(frame))
             self._samples += frame.samples
         if packet is None:
@@ -293,6 +317,11 @@ class _AudioDecoder:
             sound = Sound(self._begin, self._wall(self._begin), self._rate, np.concatenate(self._parts))
             self._recording.sounds.append(sound)
         self._parts, self._samples = [], 0
+
+
+def _ticks(frame: VideoFrame | AudioFrame) -> int:
+    assert frame.pts is not None
+    return frame.pts if frame.time_base is None else round(frame.pts * frame.time_base * TICKS)
 
 
 def _luma(frame: VideoFrame) -> Luma:
