@@ -310,6 +310,7 @@ def _what_next(console: Console, out: Path, joined: bool) -> None:
     )
     console.print(f"\n[bold green]Recorded.[/] The files are in {_short(out)}")
     console.print(f"  play a user's picture and sound   ffplay {_short(player)}")
+    console.print(f"  an MP4 file of each user          {invocation()} merge -f {_short(out)}")
     console.print("  one playlist per user and kind    named as TRTC names them; all on one time line")
     console.print(f"  go on                             {further}")
 
