@@ -4,6 +4,7 @@
     eval "$(cloudrec status --env)"            # endpoint, SecretId and SecretKey of the embedded stack
     python examples/sdk_python.py demo         # records the room "demo" for 20 s; `cloudrec publish` puts users into it
     python examples/sdk_python.py demo --mixed # one picture and one sound of the whole room
+    python examples/sdk_python.py demo --mp4   # MP4 files, too: made after the end, named by event 310
 
 Everything comes from the environment: CLOUDREC_ENDPOINT (host:port), CLOUDREC_SECRET_ID, CLOUDREC_SECRET_KEY,
 CLOUDREC_SDK_APP_ID; where the files go from CLOUDREC_BUCKET, CLOUDREC_REGION, CLOUDREC_ACCESS_KEY,
@@ -39,6 +40,9 @@ LANDSCAPE = {
 }
 """A mixed recording's picture; left out, it is upright: 360 x 640."""
 
+HLS, HLS_AND_MP4 = 0, 1
+"""OutputFormat; 2 is HLS and AAC, 3 MP4 alone, 4 AAC alone."""
+
 T = TypeVar("T")
 
 
@@ -65,12 +69,19 @@ class Recorder:
         self._sdk_app_id = sdk_app_id
 
     def create(
-        self, room: str, robot: str, user_sig: str, storage: dict[str, Any], mix: dict[str, Any] | None = None
+        self,
+        room: str,
+        robot: str,
+        user_sig: str,
+        storage: dict[str, Any],
+        mix: dict[str, Any] | None = None,
+        output_format: int = HLS,
     ) -> str:
         """Start recording the string room `room`; the TaskId.
 
         Every user apart, or with `mix` (MixTranscodeParams, MixLayoutParams; {} will do) in one picture.
         """
+        record = {"RecordMode": 1 if mix is None else 2, "MaxIdleTime": 60, "StreamType": 0}
         return str(
             self._call(
                 "CreateCloudRecording",
@@ -78,7 +89,7 @@ class Recorder:
                 RoomIdType=0,
                 UserId=robot,
                 UserSig=user_sig,
-                RecordParams={"RecordMode": 1 if mix is None else 2, "MaxIdleTime": 60, "StreamType": 0},
+                RecordParams={**record, "OutputFormat": output_format},
                 StorageParams={"CloudStorage": storage},
                 **(mix or {}),
             ).TaskId
@@ -102,11 +113,14 @@ class Recorder:
         return retried(lambda: getattr(self._client, action)(request))
 
 
-def record(recorder: Recorder, room: str, storage: dict[str, Any], seconds: float, *, mixed: bool = False) -> list[Any]:
-    """Record for so long from the first media on; the files."""
+def record(
+    recorder: Recorder, room: str, storage: dict[str, Any], seconds: float, *, mixed: bool = False, mp4: bool = False
+) -> list[Any]:
+    """Record for so long from the first media on; the playlists."""
     # The UserSig is made by the app's server (tls-sig-api-v2); without spec.userSig the RecordingApp takes any.
     user_sig = os.environ.get("CLOUDREC_USER_SIG", "unsigned")
-    task_id = recorder.create(room, "recorder-1", user_sig, storage, LANDSCAPE if mixed else None)
+    output_format = HLS_AND_MP4 if mp4 else HLS
+    task_id = recorder.create(room, "recorder-1", user_sig, storage, LANDSCAPE if mixed else None, output_format)
     print(f"TaskId {task_id}")
     try:
         deadline = time.monotonic() + 60
@@ -126,6 +140,7 @@ def main() -> int:
     parser.add_argument("room", nargs="?", default="demo")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--mixed", action="store_true", help="one composed recording instead of one for each user")
+    parser.add_argument("--mp4", action="store_true", help="MP4 files beside HLS, once the recording has ended")
     arguments = parser.parse_args()
     env = os.environ
     try:
@@ -145,8 +160,11 @@ def main() -> int:
         }
     except KeyError as missing:
         parser.error(f"{missing.args[0]} is not set; see --help")
-    for file in record(recorder, arguments.room, storage, arguments.seconds, mixed=arguments.mixed):
+    files = record(recorder, arguments.room, storage, arguments.seconds, mixed=arguments.mixed, mp4=arguments.mp4)
+    for file in files:
         print(f"{file.UserId:12} {file.TrackType:12} {file.BeginTimeStamp}  {file.FileName}")
+    if arguments.mp4:
+        print("the MP4 files are being made; event 310 names them")
     return 0
 
 

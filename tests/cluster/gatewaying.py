@@ -23,8 +23,8 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.trtc.v20190722 import models
 from tencentcloud.trtc.v20190722.trtc_client import TrtcClient
 
-from cloudrec_local.kubeapi import Object
-from tests.cluster.operating import APPS, World, authority, eventually, secret
+from cloudrec_local.kubeapi import MERGE, Object
+from tests.cluster.operating import APPS, RECORDINGS, World, authority, eventually, secret
 
 SDK_APP_ID = 1400000001
 SECRET_ID, SECRET_KEY = "AKID-demo", "demo-secret-key-0123456789"
@@ -80,6 +80,33 @@ def create_body(room: str = "12345", robot: str = "robot", **more: Any) -> dict[
         },
         **more,
     }
+
+
+async def told(world: World, name: str, **status: Any) -> None:
+    """Write into a recording's status, as the operator does."""
+    path = f"{world.path(name)}/status"
+    await world.admin.request("PATCH", path, {"status": status}, content_type=MERGE)
+
+
+@asynccontextmanager
+async def accepting(world: World) -> AsyncIterator[None]:
+    """Of an operator the decision alone: every recording is accepted, and nothing else is done."""
+
+    async def accept() -> None:
+        while True:
+            for found in (await world.admin.get(RECORDINGS.format(world.namespace)))["items"]:
+                if "taskId" not in found.get("status", {}):
+                    meta = found["metadata"]
+                    await told(world, meta["name"], phase="Pending", taskId=meta["uid"])
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(accept())
+    try:
+        yield
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @dataclass

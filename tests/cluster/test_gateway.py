@@ -374,7 +374,7 @@ async def test_the_sdks_example_records_a_room(world: World) -> None:
             "CLOUDREC_ACCESS_KEY": BUCKET_ID,
             "CLOUDREC_ACCESS_SECRET": BUCKET_KEY,
         }
-        program = (sys.executable, str(example("sdk_python.py")), "lesson", "--seconds", "1")
+        program = (sys.executable, str(example("sdk_python.py")), "lesson", "--seconds", "1", "--mp4")
         process = await asyncio.create_subprocess_exec(*program, env=env, stdout=PIPE, stderr=PIPE)
         try:
             assert process.stderr is not None
@@ -396,6 +396,7 @@ async def test_the_sdks_example_records_a_room(world: World) -> None:
                 found = await world.get(name)
                 assert found is not None
                 assert found["spec"]["desiredState"] == "Stopped"
+                assert found["spec"]["output"]["formats"] == ["HLS", "MP4"]
         finally:
             if process.returncode is None:
                 process.kill()

@@ -85,7 +85,12 @@ def described(task: Task) -> DescribeCloudRecordingResponse:
 
 
 def storage_files(task: Task) -> list[StorageFile]:
-    """Every playlist of every attempt, in the attempts' order; BeginTimeStamp as in event 307 and in the playlist."""
+    """Every playlist of every attempt, in the attempts' order; BeginTimeStamp as in event 307 and in the playlist.
+
+    Nothing of a recording to VOD: events 311 have its files.
+    """
+    if task.spec.storage.vod is not None:
+        return []
     room = task.spec.room
     return [
         StorageFile(

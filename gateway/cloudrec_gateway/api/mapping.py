@@ -3,10 +3,8 @@
 Without effect, and taken all the same: what TRTC gives no meaning for the kind of recording. In single mode that is
 MixTranscodeParams and MixLayoutParams (at Create as at Modify: "valid only for mixed-stream recording") and FillType
 (streams are kept as they came: where there is no picture there is no file); in mixed mode AvMerge (it is always
-merged); in both SubscribeAbility (no robot publishes a mixed stream into a room here) and, with HLS,
-MaxMediaFileDuration. All are validated before.
-
-What cannot be done yet is refused by `check_supported`, never half done.
+merged); in both SubscribeAbility (no robot publishes a mixed stream into a room here), with HLS alone
+MaxMediaFileDuration, and with CloudVod OutputFormat, in whose place MediaType decides. All are validated before.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from cloudrec_contract.resources import (
     CloudRecordingSpec,
     Mode,
     Output,
+    OutputFormat,
     Robot,
     Room,
     SecretRef,
@@ -35,6 +34,7 @@ from cloudrec_contract.resources import (
     Subscription,
     UserList,
     Vendor,
+    Vod,
 )
 from cloudrec_gateway.api import mixing
 from cloudrec_gateway.api.models import (
@@ -42,31 +42,24 @@ from cloudrec_gateway.api.models import (
     CreateCloudRecordingRequest,
     ModifyCloudRecordingRequest,
     SubscribeStreamUserIds,
+    TencentVod,
 )
-from cloudrec_gateway.errors import UNSUPPORTED_OPERATION, ApiFault
 
 Object = dict[str, Any]
 
 VENDORS: Final = MappingProxyType({0: Vendor.TENCENT_COS, 1: Vendor.AWS})
 _KINDS: Final = (StreamKind.AUDIO_VIDEO, StreamKind.AUDIO, StreamKind.VIDEO)
 _MEDIA: Final = (StreamMedia.BOTH, StreamMedia.MAIN, StreamMedia.AUX)
+_HLS, _MP4, _AAC = OutputFormat.HLS, OutputFormat.MP4, OutputFormat.AAC
+_OUTPUT_FORMATS: Final = ((_HLS,), (_HLS, _MP4), (_HLS, _AAC), (_MP4,), (_AAC,))
+"""By OutputFormat, of what goes into a bucket."""
+_MEDIA_TYPES: Final = ((_MP4,), (_HLS,), (_AAC,), (_HLS, _MP4), (_HLS, _AAC))
+"""By MediaType, of what goes to VOD."""
 
 
 def secret_name(recording: str) -> str:
     """Of the Secret with the bucket's keys."""
     return f"{recording}-bucket"
-
-
-def check_supported(request: CreateCloudRecordingRequest) -> CloudStorage:
-    """The bucket that a supported request records to. Raises ApiFault UnsupportedOperation, naming the field."""
-    record, storage = request.record_params, request.storage_params.cloud_storage
-    if storage is None:
-        raise _unsupported("StorageParams.CloudVod: recording to VOD is not supported yet, to CloudStorage it is")
-    if record.output_format != 0:
-        raise _unsupported(
-            f"RecordParams.OutputFormat: {record.output_format} given; MP4 and AAC are not supported yet, 0 (HLS) is"
-        )
-    return storage
 
 
 def recording(
@@ -78,11 +71,10 @@ def recording(
     now: datetime,
     ttl_seconds_after_finished: int | None = None,
 ) -> Object:
-    """The CloudRecording to make. It names its Secret (`bucket_secret`), which is made after it and owned by it.
+    """The CloudRecording to make. `app` is the RecordingApp's name, `now` is aware.
 
-    `app` is the RecordingApp's name, `now` is aware. Raises ApiFault as `check_supported` does.
+    One into a bucket names its Secret (`bucket_secret`), which is made after it and owned by it.
     """
-    storage = check_supported(request)
     record = request.record_params
     mixed = request.mode is Mode.MIXED
     spec = CloudRecordingSpec(
@@ -96,17 +88,9 @@ def recording(
             media=_MEDIA[record.media_id],
             subscribe=subscription(record.subscribe_stream_user_ids),
         ),
-        output=Output(merge_audio_video=record.av_merge == 1 and not mixed),
+        output=_output(request),
         mix=mixing.mix(request.mix_transcode_params, request.mix_layout_params, record.fill_type) if mixed else None,
-        storage=Storage(
-            bucket=Bucket(
-                vendor=VENDORS[storage.vendor],
-                region=storage.region,
-                bucket=storage.bucket,
-                prefix=storage.file_name_prefix or [],
-                credentials_secret_ref=SecretRef(name=secret_name(name)),
-            )
-        ),
+        storage=_storage(request, name),
         api_expires_at=now.replace(microsecond=0) + timedelta(hours=request.resource_expired_hour),
         ttl_seconds_after_finished=ttl_seconds_after_finished,
     )
@@ -118,12 +102,15 @@ def recording(
     }
 
 
-def bucket_secret(request: CreateCloudRecordingRequest, made: Mapping[str, Any]) -> Object:
-    """The Secret with the bucket's keys, owned by the recording `made` as the API server gave it back.
+def bucket_secret(request: CreateCloudRecordingRequest, made: Mapping[str, Any]) -> Object | None:
+    """The Secret with the bucket's keys, owned by the recording `made` as the API server gave it back. None for VOD,
+    whose keys are the app's.
 
-    The only place where the keys are shown. Raises ApiFault as `check_supported` does.
+    The only place where the keys are shown.
     """
-    storage = check_supported(request)
+    storage = request.storage_params.cloud_storage
+    if storage is None:
+        return None
     metadata = made["metadata"]
     return {
         "apiVersion": "v1",
@@ -179,6 +166,49 @@ def stopped() -> Object:
     return {"spec": {"desiredState": "Stopped"}}
 
 
+def _output(request: CreateCloudRecordingRequest) -> Output:
+    """HLS in VOD is one playlist for each user: sound and picture of a single recording are merged for it."""
+    record, vod = request.record_params, request.vod
+    formats = _OUTPUT_FORMATS[record.output_format] if vod is None else _MEDIA_TYPES[vod.media_type]
+    merged = record.av_merge == 1 or (vod is not None and _HLS in formats)
+    return Output(
+        formats=list(formats),
+        merge_audio_video=merged and request.mode is Mode.SINGLE,
+        max_file_minutes=None if formats == (_HLS,) else record.max_media_file_duration,
+    )
+
+
+def _storage(request: CreateCloudRecordingRequest, name: str) -> Storage:
+    if request.vod is not None:
+        return Storage(vod=_vod(request.vod))
+    cloud = request.storage_params.cloud_storage
+    assert cloud is not None  # of both, StorageParams has one
+    return Storage(bucket=_bucket(cloud, name))
+
+
+def _bucket(storage: CloudStorage, name: str) -> Bucket:
+    return Bucket(
+        vendor=VENDORS[storage.vendor],
+        region=storage.region,
+        bucket=storage.bucket,
+        prefix=storage.file_name_prefix or [],
+        credentials_secret_ref=SecretRef(name=secret_name(name)),
+    )
+
+
+def _vod(vod: TencentVod) -> Vod:
+    return Vod(
+        procedure=vod.procedure,
+        expire_seconds=vod.expire_time,
+        storage_region=vod.storage_region,
+        class_id=vod.class_id,
+        sub_app_id=vod.sub_app_id,
+        session_context=vod.session_context,
+        source_context=vod.source_context,
+        user_define_record_id=vod.user_define_record_id,
+    )
+
+
 def _users(white: list[str] | None, black: list[str] | None) -> UserList | None:
     return UserList(include=white, exclude=black) if white or black else None
 
@@ -186,7 +216,3 @@ def _users(white: list[str] | None, black: list[str] | None) -> UserList | None:
 def _replaced(users: UserList | None) -> Object | None:
     """With null for what a merge patch is to take away."""
     return None if users is None else {"include": users.include, "exclude": users.exclude}
-
-
-def _unsupported(message: str) -> ApiFault:
-    return ApiFault(UNSUPPORTED_OPERATION, message)

@@ -57,7 +57,9 @@ class RecordParams(Params):
     max_idle_time: int = Field(30, ge=5, le=86_400, description="seconds")
     stream_type: int = Field(0, ge=0, le=2, description="0: audio and video, 1: audio, 2: video")
     subscribe_stream_user_ids: SubscribeStreamUserIds | None = None
-    output_format: int = Field(0, ge=0, le=4, description="0: hls, 1: hls+mp4, 2: hls+aac, 3: mp4, 4: aac")
+    output_format: int = Field(
+        0, ge=0, le=4, description="with CloudStorage: 0: hls, 1: hls+mp4, 2: hls+aac, 3: mp4, 4: aac"
+    )
     av_merge: int = Field(0, ge=0, le=1, description="single mode: 1 puts a user's audio and video into one file")
     max_media_file_duration: int = Field(1440, ge=1, le=1440, description="minutes; mp4 and aac only")
     media_id: int = Field(0, ge=0, le=2, description="0: main and aux, 1: main, 2: aux")
@@ -83,15 +85,21 @@ class CloudStorage(Params):
 
 
 class TencentVod(Params):
-    procedure: Text | None = None
-    expire_time: int = Field(0, ge=0, le=INT64_MAX, description="seconds; 0: for ever")
-    storage_region: Text | None = None
+    """Bounds are the resource's (`Vod` of the contract)."""
+
+    procedure: str | None = Field(None, max_length=256, description="task flow that VOD runs on each file")
+    expire_time: int = Field(0, ge=0, le=3_155_760_000, description="seconds from the upload on; 0: for ever")
+    storage_region: str | None = Field(None, max_length=64)
     class_id: int = Field(0, ge=0, le=INT64_MAX)
     sub_app_id: int | None = Field(None, ge=0, le=INT64_MAX)
-    session_context: Text | None = None
-    source_context: Text | None = None
-    media_type: int = Field(0, ge=0, le=4, description="0: mp4, 1: hls, 2: aac, 3: hls+mp4, 4: hls+aac")
-    user_define_record_id: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    session_context: str | None = Field(None, max_length=1000)
+    source_context: str | None = Field(None, max_length=250)
+    media_type: int = Field(
+        0, ge=0, le=4, description="0: mp4, 1: hls, 2: aac, 3: hls+mp4, 4: hls+aac; 2 and 4 with StreamType 1 only"
+    )
+    user_define_record_id: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_-]{1,64}$", description="files are called <this>__UserDefine_u_<name>"
+    )
 
 
 class CloudVod(Params):
@@ -144,6 +152,12 @@ class CreateCloudRecordingRequest(Request):
     def mode(self) -> Mode:
         return Mode.MIXED if self.record_params.record_mode == MIXED else Mode.SINGLE
 
+    @property
+    def vod(self) -> TencentVod | None:
+        """None when it goes into a bucket."""
+        cloud = self.storage_params.cloud_vod
+        return cloud.tencent_vod if cloud is not None else None
+
     @model_validator(mode="after")
     def _room(self) -> Self:
         if self.room_type is RoomType.NUMBER:
@@ -160,11 +174,12 @@ class CreateCloudRecordingRequest(Request):
 
     @model_validator(mode="after")
     def _aac_is_audio(self) -> Self:
-        vod = self.storage_params.cloud_vod
-        if vod and vod.tencent_vod.media_type in (2, 4) and self.record_params.stream_type != 1:
+        stream_type = self.record_params.stream_type
+        if self.vod is not None and self.vod.media_type in (2, 4) and stream_type != 1:
             fault(
                 INVALID_PARAMETER,
-                f"{vod.tencent_vod.media_type} given; 2 and 4 are allowed with RecordParams.StreamType 1 only",
+                f"{self.vod.media_type} given; 2 and 4 are allowed with RecordParams.StreamType 1 only, which is "
+                f"{stream_type}",
                 "StorageParams",
                 "CloudVod",
                 "TencentVod",

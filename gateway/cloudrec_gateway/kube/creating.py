@@ -1,4 +1,5 @@
-"""A Create on the API server: the recording, then its Secret, then the operator's decision; or nothing of it stays.
+"""A Create on the API server: the recording, then the Secret of one into a bucket, then the operator's decision; or
+nothing of it stays.
 
 The recording's name is derived from the request's signature, so the same request sent again finds what it made, by
 whichever replica. (Signatures have seconds: two requests with equal bodies within one second are the same.)
@@ -76,19 +77,24 @@ class Creating:
         self._decide_by = decide_by
         self._end = end
 
-    async def run(self, body: Object, secret: Callable[[Object], Object]) -> str:
-        """The TaskId. `secret` makes the Secret's manifest from the recording as it was made. Raises ApiFault."""
+    async def run(self, body: Object, secret: Callable[[Object], Object | None]) -> str:
+        """The TaskId. `secret` makes the Secret's manifest from the recording as it was made; None: it needs none.
+
+        Raises ApiFault.
+        """
         try:
             made = await self._make(body)
         except ApiError as error:
             raise write_fault(error) from error
         self._tasks.put(made)
         uid: str = made["metadata"]["uid"]
-        try:
-            await self._make_secret(made, secret(made))
-        except ApiError as error:
-            await self._take_back(Task(made), write_fault(error))
-            return uid
+        owned = secret(made)
+        if owned is not None:
+            try:
+                await self._make_secret(made, owned)
+            except ApiError as error:
+                await self._take_back(Task(made), write_fault(error))
+                return uid
         return await self._wait(Task(made))
 
     async def _make(self, body: Object) -> Object:

@@ -21,7 +21,8 @@ _CODES: Final = {
     Reason.INVALID_SPEC: INVALID_PARAMETER,
     Reason.ENDPOINT_UNKNOWN: INVALID_PARAMETER,
 }
-"""The rest is FailedOperation: something is wrong with the app, not with the request."""
+"""The rest is FailedOperation: something is wrong with the app, not with the request. So it is when the endpoint is not
+known of a recording to VOD: its stores are the app's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def decision(task: Task) -> Decision | None:
         return Decision()
     refused = _refused(task)
     if refused is not None and refused.reason != Reason.SECRET_NOT_FOUND:
-        return Decision(_fault(refused))
+        return Decision(_fault(refused, vod="vod" in task.raw["spec"]["storage"]))
     if task.status.phase is not None and task.status.phase.terminal:
         return Decision(ApiFault(FAILED_OPERATION, "the task was stopped before it began"))
     return None
@@ -55,9 +56,11 @@ def _refused(task: Task) -> Condition | None:
     return next((c for c in conditions if c.type == ConditionType.ACCEPTED and c.status == "False"), None)
 
 
-def _fault(refused: Condition) -> ApiFault:
+def _fault(refused: Condition, *, vod: bool) -> ApiFault:
     try:
         code = _CODES.get(Reason(refused.reason), FAILED_OPERATION)
     except ValueError:
+        code = FAILED_OPERATION
+    if vod and refused.reason == Reason.ENDPOINT_UNKNOWN:
         code = FAILED_OPERATION
     return ApiFault(code, f"{refused.reason}: {refused.message}")

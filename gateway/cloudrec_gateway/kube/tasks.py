@@ -29,6 +29,7 @@ from cloudrec_gateway.errors import (
     INTERNAL_ERROR,
     INVALID_SDK_APP_ID,
     RESOURCE_NOT_FOUND,
+    UNSUPPORTED_OPERATION,
     ApiFault,
     missing_parameter,
     shown,
@@ -54,6 +55,13 @@ def utc_now() -> datetime:
 def _rfc3339(seconds: int) -> str:
     """Of Unix seconds; of a time beyond what can be written, the last that can."""
     return datetime.fromtimestamp(min(seconds, _LAST_TIME), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _no_vod(app: App) -> str:
+    return (
+        f"StorageParams.CloudVod: the RecordingApp {app.key.name} has no VOD: its administrator has to add spec.vod "
+        "(spool, and one of bucket and tencent); CloudStorage is possible without"
+    )
 
 
 class KubeBackend:
@@ -96,7 +104,8 @@ class KubeBackend:
     async def create(self, caller: Caller, request: CreateCloudRecordingRequest) -> CreateCloudRecordingResponse:
         began = asyncio.get_running_loop().time()
         app = self._app(caller, request.sdk_app_id)
-        mapping.check_supported(request)
+        if request.vod is not None and app.spec.vod is None:
+            raise ApiFault(UNSUPPORTED_OPERATION, _no_vod(app))
         robot = self._verify(app, request)
         body = mapping.recording(
             request,

@@ -40,6 +40,16 @@ CREATE: Body = {
 }
 MODIFY: Body = {"SdkAppId": 1400000001, "TaskId": "0b9d2c4e-0000-4000-8000-000000000001"}
 VOD: Body = {"CloudVod": {"TencentVod": {}}}
+VOD_FULL: Body = {
+    "Procedure": "LongVideoPreset",
+    "ExpireTime": 86400,
+    "StorageRegion": "ap-guangzhou",
+    "ClassId": 7,
+    "SubAppId": 1500000001,
+    "SessionContext": "session 教室",
+    "SourceContext": "source",
+    "UserDefineRecordId": "lesson_5-a",
+}
 WINDOW: Body = {"Top": 0, "Left": 0, "Width": 180, "Height": 320}
 VIDEO: Body = {"Width": 1280, "Height": 720, "Fps": 15, "BitRate": 550000, "Gop": 10}
 AUDIO: Body = {"SampleRate": 1, "Channel": 2, "BitRate": 64000}
@@ -126,7 +136,7 @@ record_params = _block(
         "MaxIdleTime": st.integers(5, 86400),
         "StreamType": st.integers(0, 2),
         "SubscribeStreamUserIds": subscriptions,
-        "OutputFormat": st.just(0) | st.integers(0, 4),
+        "OutputFormat": st.integers(0, 4),
         "AvMerge": FLAG,
         "MaxMediaFileDuration": st.integers(1, 1440),
         "MediaId": st.integers(0, 2),
@@ -148,7 +158,7 @@ vod = _block(
     {},
     {
         "Procedure": st.text("abc", max_size=9),
-        "ExpireTime": st.integers(0, 2**40),
+        "ExpireTime": st.integers(0, 3_155_760_000),
         "StorageRegion": st.text("abc", max_size=9),
         "ClassId": st.integers(0, 2**31),
         "SubAppId": st.integers(0, 2**31),

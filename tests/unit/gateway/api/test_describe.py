@@ -107,6 +107,31 @@ def test_a_mixed_recording_has_one_playlist_an_attempt() -> None:
     ]
 
 
+def test_of_a_recording_to_vod_no_file_is_told() -> None:
+    attempts = [{"pod": "p-0", "index": 0, "report": {"files": [file("bob")]}}]
+    known = found(task({"phase": "Recording", "attempts": attempts}, {"storage": {"vod": {}}}))
+    answer = json.loads(describe.described(known).json_bytes)
+    assert answer == {"TaskId": UID, "Status": "InProgress", "StorageFileList": [], "RecorderKey": ""}
+
+
+def test_while_its_files_are_made_a_task_is_exiting_and_its_playlists_are_told() -> None:
+    """MP4 alone, too: that its playlists go is not known before its end, and then nothing is told."""
+    attempts = [
+        {"pod": "p-0", "index": 0, "report": {"state": "Ended", "files": [file("bob")]}},
+        {
+            "pod": "p-f0",
+            "index": 0,
+            "role": "Finish",
+            "report": {"state": "Stopping", "conversion": {"reason": "Converting", "percent": 40}},
+        },
+    ]
+    for formats in (["HLS", "MP4"], ["MP4"]):
+        told = found(task({"phase": "Finalizing", "attempts": attempts}, {"output": {"formats": formats}}))
+        answer = describe.described(told)
+        assert answer.status == "Exited"
+        assert [each.user_id for each in answer.storage_file_list] == ["bob"]
+
+
 def test_a_string_rooms_id_is_encoded() -> None:
     attempts = [{"pod": "p-0", "index": 0, "report": {"files": [file("bob")]}}]
     known = task({"phase": "Recording", "attempts": attempts}, {"room": {"id": "12345", "type": "String"}})

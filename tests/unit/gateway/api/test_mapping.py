@@ -12,7 +12,6 @@ from cloudrec_contract.resources import GATEWAY, MADE_BY_LABEL, CloudRecordingSp
 from cloudrec_gateway.api import mapping
 from cloudrec_gateway.api.models import CreateCloudRecordingRequest, ModifyCloudRecordingRequest
 from cloudrec_gateway.api.parse import parse
-from cloudrec_gateway.errors import ApiFault
 from tests.unit.gateway.api.samples import (
     ACCESS_KEY,
     CREATE,
@@ -21,6 +20,7 @@ from tests.unit.gateway.api.samples import (
     SECRET_KEY,
     SECRETS,
     VOD,
+    VOD_FULL,
     create,
     given_at,
     merged,
@@ -31,6 +31,15 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
 
 def made(request: CreateCloudRecordingRequest, **more: Any) -> dict[str, Any]:
     return mapping.recording(request, name="rec-1", namespace="school", app="demo", now=NOW, **more)
+
+
+def vod(request: dict[str, Any] | None = None, **tencent_vod: Any) -> dict[str, Any]:
+    """The spec made of a request with CloudVod."""
+    body = given_at(CREATE, "StorageParams", {"CloudVod": {"TencentVod": tencent_vod}})
+    for path, value in (request or {}).items():
+        body = given_at(body, path, value)
+    spec: dict[str, Any] = made(parse(CreateCloudRecordingRequest, body))["spec"]
+    return spec
 
 
 def test_the_least_request() -> None:
@@ -112,6 +121,81 @@ def test_without_effect_on_a_single_recording(path: str, value: Any) -> None:
     assert made(create(path, value)) == made(create())
 
 
+FORMATS = [["HLS"], ["HLS", "MP4"], ["HLS", "AAC"], ["MP4"], ["AAC"]]
+
+
+@pytest.mark.parametrize(("number", "formats"), list(enumerate(FORMATS)))
+@pytest.mark.parametrize("mode", [1, 2])
+@pytest.mark.parametrize("merge", [0, 1])
+def test_output_formats(number: int, formats: list[str], mode: int, merge: int) -> None:
+    record = {"RecordMode": mode, "OutputFormat": number, "AvMerge": merge, "MaxMediaFileDuration": 90}
+    spec = made(create("RecordParams", record))["spec"]
+    minutes = {} if number == 0 else {"maxFileMinutes": 90}
+    assert spec["output"] == {"formats": formats, "mergeAudioVideo": merge == 1 and mode == 1, **minutes}
+    assert "vod" not in spec["storage"]
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_without_a_limit_a_file_has_a_day(number: int) -> None:
+    assert made(create("RecordParams.OutputFormat", number))["spec"]["output"]["maxFileMinutes"] == 1440
+
+
+# --- VOD ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_least_request_to_vod() -> None:
+    spec = vod()
+    assert spec["storage"] == {"vod": {"expireSeconds": 0, "classId": 0}}
+    assert spec["output"] == {"formats": ["MP4"], "mergeAudioVideo": False, "maxFileMinutes": 1440}
+
+
+def test_every_parameter_of_vod_has_its_place() -> None:
+    assert vod(**VOD_FULL)["storage"] == {
+        "vod": {
+            "procedure": "LongVideoPreset",
+            "expireSeconds": 86400,
+            "storageRegion": "ap-guangzhou",
+            "classId": 7,
+            "subAppId": 1500000001,
+            "sessionContext": "session 教室",
+            "sourceContext": "source",
+            "userDefineRecordId": "lesson_5-a",
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("media_type", "formats"), list(enumerate([["MP4"], ["HLS"], ["AAC"], ["HLS", "MP4"], ["HLS", "AAC"]]))
+)
+@pytest.mark.parametrize("mode", [1, 2])
+def test_media_types(media_type: int, formats: list[str], mode: int) -> None:
+    """HLS in VOD is one playlist for each user, so sound and picture are merged."""
+    record = {"RecordMode": mode, "StreamType": 1, "MaxMediaFileDuration": 90}
+    spec = vod({"RecordParams": record}, MediaType=media_type)
+    minutes = {} if formats == ["HLS"] else {"maxFileMinutes": 90}
+    merged = mode == 1 and "HLS" in formats
+    assert spec["output"] == {"formats": formats, "mergeAudioVideo": merged, **minutes}
+
+
+def test_merging_can_be_asked_for_in_vod() -> None:
+    assert vod({"RecordParams.AvMerge": 1})["output"]["mergeAudioVideo"] is True
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_of_vod_the_media_type_decides_alone(number: int) -> None:
+    assert vod({"RecordParams.OutputFormat": number}) == vod()
+
+
+def test_vod_has_no_secret() -> None:
+    request = parse(CreateCloudRecordingRequest, given_at(CREATE, "StorageParams", VOD))
+    back = made(request)
+    assert mapping.bucket_secret(request, {**back, "metadata": {**back["metadata"], "uid": "u-1"}}) is None
+    assert "Secret" not in json.dumps(back)
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------
+
+
 def test_time_to_live_is_the_gateways() -> None:
     assert made(create(), ttl_seconds_after_finished=3600)["spec"]["ttlSecondsAfterFinished"] == 3600
 
@@ -122,32 +206,12 @@ def test_keys_are_in_the_secret_and_nowhere_else() -> None:
     assert not any(secret in json.dumps(manifest) for secret in SECRETS)
     back = {**manifest, "metadata": {**manifest["metadata"], "uid": "u-1"}}
     secret = mapping.bucket_secret(request, back)
+    assert secret is not None
     assert secret["stringData"] == {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
     assert secret["metadata"]["name"] == manifest["spec"]["storage"]["bucket"]["credentialsSecretRef"]["name"]
     assert secret["metadata"]["namespace"] == "school"
     (owner,) = secret["metadata"]["ownerReferences"]
     assert owner == {"apiVersion": "cloudrec.dev/v1alpha1", "kind": "CloudRecording", "name": "rec-1", "uid": "u-1"}
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "told"),
-    [
-        ("RecordParams.OutputFormat", 1, "RecordParams.OutputFormat: 1 given; MP4 and AAC are not supported yet"),
-        ("RecordParams.OutputFormat", 4, "RecordParams.OutputFormat: 4 given; MP4 and AAC are not supported yet"),
-        ("StorageParams", VOD, "StorageParams.CloudVod: recording to VOD is not supported yet"),
-    ],
-)
-def test_what_cannot_be_done_yet(path: str, value: Any, told: str) -> None:
-    with pytest.raises(ApiFault) as caught:
-        made(create(path, value))
-    assert caught.value.code == "UnsupportedOperation"
-    assert caught.value.message.startswith(told)
-
-
-def test_what_cannot_be_done_yet_is_validated_all_the_same() -> None:
-    body = given_at(given_at(CREATE, "RecordParams.OutputFormat", 1), "MixLayoutParams", {"MixLayoutMode": 9})
-    with pytest.raises(ApiFault, match="MixLayoutMode: 9 given"):
-        parse(CreateCloudRecordingRequest, body)
 
 
 # --- Modify, Delete -------------------------------------------------------------------------------------------------

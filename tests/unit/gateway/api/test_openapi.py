@@ -34,6 +34,16 @@ def test_names_and_bounds_are_the_models() -> None:
     assert SCHEMAS["CloudStorage"]["properties"]["SecretKey"]["writeOnly"] is True
 
 
+def test_what_becomes_of_a_recording_is_told() -> None:
+    record = SCHEMAS["RecordParams"]["properties"]
+    assert "3: mp4, 4: aac" in record["OutputFormat"]["description"]
+    assert (record["MaxMediaFileDuration"]["maximum"], record["MaxMediaFileDuration"]["default"]) == (1440, 1440)
+    assert SCHEMAS["CloudVod"]["required"] == ["TencentVod"]
+    vod = SCHEMAS["TencentVod"]["properties"]
+    assert (vod["MediaType"]["maximum"], vod["ExpireTime"]["maximum"]) == (4, 3155760000)
+    assert "required" not in SCHEMAS["TencentVod"]
+
+
 def test_answers_have_a_request_id() -> None:
     for model in models.RESPONSES.values():
         assert "RequestId" in SCHEMAS[model.__name__]["required"]

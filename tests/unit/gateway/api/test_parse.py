@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from cloudrec_contract.resources import RoomType
+from cloudrec_contract.resources import RoomType, Vod
 from cloudrec_gateway.api import models
+from cloudrec_gateway.api.fields import INT64_MAX
 from cloudrec_gateway.api.parse import parse
 from cloudrec_gateway.errors import FIELDS_WITH_MISSING_CODE
 from tests.unit.gateway.api.samples import CREATE, MODIFY, VOD, create, given_at, refused, without
 
 STORE = "StorageParams.CloudStorage"
+TENCENT = "StorageParams.CloudVod.TencentVod"
 USERS = "RecordParams.SubscribeStreamUserIds"
 
 
@@ -82,7 +85,10 @@ def test_task_id_is_required(model: type[models.Request]) -> None:
         ("RecordParams.FillType", 0, 1),
         ("RecordParams.SubscribeAbility", 0, 1),
         (f"{STORE}.Vendor", 0, 1),
-        ("StorageParams.CloudVod.TencentVod.MediaType", 0, 4),
+        (f"{TENCENT}.MediaType", 0, 4),
+        (f"{TENCENT}.ExpireTime", 0, 3155760000),
+        (f"{TENCENT}.ClassId", 0, INT64_MAX),
+        (f"{TENCENT}.SubAppId", 0, INT64_MAX),
     ],
 )
 def test_ranges(path: str, low: int, high: int) -> None:
@@ -119,6 +125,7 @@ def test_ranges(path: str, low: int, high: int) -> None:
         (f"{USERS}.SubscribeAudioUserIds", [1], "an integer"),
         (f"{USERS}.SubscribeAudioUserIds", [None], "something else"),
         ("RecordParams.OutputFormat", "hls+mp4", "a string"),
+        ("RecordParams.OutputFormat", "1", "a string"),
     ],
 )
 def test_another_json_type(path: str, value: Any, name: str) -> None:
@@ -255,23 +262,58 @@ def test_both_storages() -> None:
     assert "CloudVod" in fault.message
 
 
-def test_a_vod_block_must_say_more() -> None:
-    assert refused(given_at(CREATE, "StorageParams", {"CloudVod": {}})).code == "MissingParameter"
+@pytest.mark.parametrize("block", [{}, {"TencentVod": None}])
+def test_a_vod_block_names_its_kind(block: Any) -> None:
+    fault = refused(given_at(CREATE, "StorageParams", {"CloudVod": block}))
+    assert fault.code == "MissingParameter"
+    assert fault.message == "StorageParams.CloudVod.TencentVod: required, and not given"
+
+
+def test_no_storage_at_all() -> None:
+    fault = refused(given_at(CREATE, "StorageParams", {}))
+    assert fault.code == "MissingParameter.CloudStorage"
+    assert "CloudVod" in fault.message
 
 
 @pytest.mark.parametrize("media", [2, 4])
-def test_vod_aac_is_for_audio_only(media: int) -> None:
-    body = given_at(given_at(CREATE, "StorageParams", VOD), "StorageParams.CloudVod.TencentVod.MediaType", media)
-    fault = refused(body)
+@pytest.mark.parametrize("stream", [0, 2])
+def test_vod_aac_is_for_audio_only(media: int, stream: int) -> None:
+    body = given_at(given_at(CREATE, "StorageParams", VOD), f"{TENCENT}.MediaType", media)
+    fault = refused(given_at(body, "RecordParams.StreamType", stream))
     assert fault.code == "InvalidParameter"
-    assert fault.message.startswith(f"StorageParams.CloudVod.TencentVod.MediaType: {media} given")
+    allowed = "2 and 4 are allowed with RecordParams.StreamType 1 only"
+    assert fault.message == f"{TENCENT}.MediaType: {media} given; {allowed}, which is {stream}"
     parse(models.CreateCloudRecordingRequest, given_at(body, "RecordParams.StreamType", 1))
 
 
-@pytest.mark.parametrize("value", ["a b", "x" * 65, "ä"])
-def test_user_define_record_id(value: str) -> None:
+@pytest.mark.parametrize("value", ["a b", "x" * 65, "ä", "a\n", "a.b"])
+def test_no_user_define_record_id(value: str) -> None:
+    fault = refused(given_at(given_at(CREATE, "StorageParams", VOD), f"{TENCENT}.UserDefineRecordId", value))
+    assert fault.code == "InvalidParameter"
+    assert fault.message.startswith(f"{TENCENT}.UserDefineRecordId: {value!a}"[:60])
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "most"),
+    [
+        ("Procedure", "procedure", 256),
+        ("StorageRegion", "storage_region", 64),
+        ("SessionContext", "session_context", 1000),
+        ("SourceContext", "source_context", 250),
+        ("UserDefineRecordId", "user_define_record_id", 64),
+    ],
+)
+def test_texts_of_vod_have_as_much_room_as_the_resource(name: str, field: str, most: int) -> None:
     body = given_at(CREATE, "StorageParams", VOD)
-    assert refused(given_at(body, "StorageParams.CloudVod.TencentVod.UserDefineRecordId", value)).code.startswith("Inv")
+    parsed = parse(models.CreateCloudRecordingRequest, given_at(body, f"{TENCENT}.{name}", "x" * most))
+    assert parsed.vod is not None
+    assert getattr(Vod.model_validate({field: "x" * most}), field) == getattr(parsed.vod, field)
+    fault = refused(given_at(body, f"{TENCENT}.{name}", "x" * (most + 1)))
+    assert fault.code.startswith("InvalidParameter")
+    with pytest.raises(ValidationError):
+        Vod.model_validate({field: "x" * (most + 1)})
+    empty = parse(models.CreateCloudRecordingRequest, given_at(body, f"{TENCENT}.{name}", ""))
+    assert empty == parse(models.CreateCloudRecordingRequest, body)
 
 
 @pytest.mark.parametrize("prefix", [["a/b"], [".."], ["ok", ""], ["ä"], ["a b"], ["x" * 65]])

@@ -42,13 +42,14 @@ class Bench:
         self.tasks: Shelf[Task] = Shelf(Task)
         self.kube = FakeKube(self.tasks)
         self.operator: Callable[[str], Object | None] = accepted
+        self.secret: Callable[[Object], Object | None] = secret
         self._deciding: set[asyncio.Task[None]] = set()
 
     async def create(self, decide: float = 2.0, end: float = 0.5) -> str:
         now = asyncio.get_running_loop().time()
         operator = asyncio.create_task(self._decide())
         try:
-            return await Creating(self.kube, self.tasks, now + decide, now + decide + end).run(body(), secret)
+            return await Creating(self.kube, self.tasks, now + decide, now + decide + end).run(body(), self.secret)
         finally:
             operator.cancel()
 
@@ -94,6 +95,20 @@ async def test_the_recording_first_then_its_secret(bench: Bench) -> None:
     assert bench.left == (["api-1"], ["api-1-bucket"])
     owners = bench.kube.objects[f"{SECRETS}/api-1-bucket"]["metadata"]["ownerReferences"]
     assert [owner["uid"] for owner in owners] == [uid]
+
+
+async def test_one_without_a_secret(bench: Bench) -> None:
+    bench.secret = lambda made: None
+    uid = await bench.create()
+    assert await bench.create() == uid
+    assert bench.left == (["api-1"], [])
+
+
+async def test_one_without_a_secret_is_taken_back(bench: Bench) -> None:
+    bench.secret = lambda made: None
+    bench.operator = lambda uid: not_accepted("TooManyTasks", "Failed")
+    assert (await bench.fault()).code == RESTRICTED_CONCURRENCY
+    assert bench.left == ([], [])
 
 
 async def test_the_same_request_again_finds_what_it_made(bench: Bench) -> None:
@@ -204,6 +219,18 @@ async def test_one_that_somebody_deletes_meanwhile(bench: Bench) -> None:
 
     bench.operator = gone
     assert (await bench.fault()).code == FAILED_OPERATION
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [("EndpointUnknown", FAILED_OPERATION), ("InvalidSpec", INVALID_PARAMETER), ("AppInvalid", FAILED_OPERATION)],
+)
+def test_the_stores_of_vod_are_the_apps(reason: str, code: str) -> None:
+    there = recording(status=not_accepted(reason))
+    found = decision(Task({**there, "spec": {**there["spec"], "storage": {"vod": {}}}}))
+    assert found is not None
+    assert found.fault is not None
+    assert found.fault.code == code
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from cloudrec_gateway.errors import (
     OUT_OF_RANGE,
     REQUEST_LIMIT_EXCEEDED,
     RESOURCE_NOT_FOUND,
+    UNSUPPORTED_OPERATION,
     ApiFault,
 )
 from cloudrec_gateway.kube.cache import Cache
@@ -225,10 +226,47 @@ async def test_a_robot_with_a_good_signature(bench: Bench) -> None:
         assert found["spec"]["robot"]["userSigExpiresAt"] == expected
 
 
-async def test_what_is_not_supported_is_not_begun(bench: Bench) -> None:
-    mp4 = create(RecordParams={"RecordMode": 1, "OutputFormat": 1})
-    assert await code_of(bench.backend.create(bench.caller(), mp4)) == "UnsupportedOperation"
+VOD = {"CloudVod": {"TencentVod": {"UserDefineRecordId": "lesson"}}}
+APPS_VOD = {
+    "spool": {"vendor": "AWS", "bucket": "spool", "credentialsSecretRef": {"name": "spool"}},
+    "bucket": {"vendor": "AWS", "bucket": "vod", "credentialsSecretRef": {"name": "vod"}},
+}
+
+
+async def test_an_app_without_vod_has_none_begun(bench: Bench) -> None:
+    with pytest.raises(ApiFault) as caught:
+        await bench.backend.create(bench.caller(), create(StorageParams=VOD))
+    assert caught.value.code == UNSUPPORTED_OPERATION
+    assert caught.value.message.startswith(
+        "StorageParams.CloudVod: the RecordingApp demo has no VOD: its administrator"
+    )
+    assert "spec.vod (spool, and one of bucket and tencent)" in caught.value.message
     assert not [call for call in bench.kube.calls if call[0] == "POST"]
+
+
+async def test_a_recording_to_vod_has_no_secret_of_its_own(bench: Bench) -> None:
+    await bench.furnish(vod=APPS_VOD)
+    before = bench.kube.names(SECRETS)
+    deciding = asyncio.create_task(decide(bench))
+    answer = await bench.backend.create(bench.caller(), create(StorageParams=VOD))
+    await deciding
+    (name,) = bench.kube.names(RECORDINGS)
+    made = bench.kube.objects[f"{RECORDINGS}/{name}"]
+    assert made["metadata"]["uid"] == answer.task_id
+    assert made["spec"]["storage"] == {"vod": {"expireSeconds": 0, "classId": 0, "userDefineRecordId": "lesson"}}
+    assert made["spec"]["output"]["formats"] == ["MP4"]
+    assert bench.kube.names(SECRETS) == before
+    assert [path for method, path in bench.kube.calls if method == "POST"] == [RECORDINGS]
+
+
+async def test_a_recording_into_a_bucket_needs_no_vod(bench: Bench) -> None:
+    deciding = asyncio.create_task(decide(bench))
+    mp4 = create(RecordParams={"RecordMode": 1, "OutputFormat": 3})
+    assert (await bench.backend.create(bench.caller(), mp4)).task_id
+    await deciding
+    (name,) = bench.kube.names(RECORDINGS)
+    assert bench.kube.objects[f"{RECORDINGS}/{name}"]["spec"]["output"]["formats"] == ["MP4"]
+    assert f"{name}-bucket" in bench.kube.names(SECRETS)
 
 
 # --- Describe -------------------------------------------------------------------------------------------------------
