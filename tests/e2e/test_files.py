@@ -161,7 +161,7 @@ async def test_sound_alone_by_the_sdk_and_no_hls_is_left(stack: Stack, tmp_path:
     async with SyntheticUsers(cluster.server, "spoken", standard_plan(2)) as users:
         await users.published()
         task = await asyncio.to_thread(
-            sdk.create, "spoken", "recorder-aac", "unsigned", storage(env, "aac"), record={"OutputFormat": 4}
+            sdk.create, "spoken", "recorder-aac", "unsigned", storage(env, "aac"), output_format=4
         )
         await until(lambda: sdk.describe(task), lambda told: len(told.StorageFileList) == 4, 30)
         await asyncio.sleep(6)
