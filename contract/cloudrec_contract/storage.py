@@ -46,7 +46,7 @@ def object_store(bucket: Bucket | BackupBucket | VodBucket, app: AppStorage, tas
     if endpoint is None:
         raise ValueError(
             f"no endpoint is known for vendor {bucket.vendor} in region {bucket.region}: add one to the "
-            "RecordingApp's spec.storage.endpoints, or give the recording's spec.storage.bucket.endpoint"
+            "RecordingApp's spec.storage.endpoints, or give the bucket an endpoint of its own instead of a vendor"
         )
     return ObjectStore(
         endpoint=endpoint,

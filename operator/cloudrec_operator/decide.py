@@ -224,14 +224,7 @@ def _winding_up(seen: Observed, views: Sequence[View], course: _Course, settings
     unsettled = [view for view in views if not attempts.settled(view, now, settings, patient)]
     status = outcome.with_views(recording.status, views)
     if not unsettled or course.overdue(now):
-        if finishing.needed(views) and recording.deleted_at is None:
-            return finish.begin(seen, views)
-        end = telling.end(views)
-        closing = facts.closing(
-            views, status.operator_events, end.failed, facts.stopped(recording), end.whole, times.to_ms(now)
-        )
-        ended = outcome.ended(seen, status, end.failed, end.facts)
-        return Plan(status=ended.model_copy(update={"operator_events": closing}))
+        return finish.begin(seen, views) if finishing.needed(recording, views) else finish.end(seen, views)
     phase = phases.winding_up(unsettled)
     since = course.start_of(phase, now)
     waits = [deletion.let_go_at(recording, settings), deadlines.end(phase, since, settings)]

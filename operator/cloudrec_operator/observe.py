@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -88,7 +88,7 @@ class Observer:
             seen,
             nodes=await self._nodes(pods.values()),
             token_expires=expires,
-            namespace_ends=pod is not None and pod.leaving and await self._namespace_ends(recording),
+            namespace_ends=await self._namespace_ends(recording, pods),
             rival=self._rival(recording),
         )
         return await self._with_sources(seen) if self._needs_sources(seen) else seen
@@ -168,9 +168,12 @@ class Observer:
             self._store.nodes.put(raw)
         return Node.parse(raw)
 
-    async def _namespace_ends(self, recording: Recording) -> bool:
-        """Whether a Pod goes because its namespace does."""
-        if recording.must_stop:
+    async def _namespace_ends(self, recording: Recording, pods: Mapping[str, Pod]) -> bool:
+        """Whether the newest Pod goes because its namespace does, and nobody knows yet that the task is to end."""
+        newest = recording.finisher or recording.attempt
+        pod = pods.get(newest.pod) if newest is not None else None
+        known = recording.deleted_at is not None or (recording.must_stop and recording.finisher is None)
+        if known or pod is None or not pod.leaving:
             return False
         try:
             found = await self._api.namespace(recording.namespace)
@@ -210,14 +213,22 @@ class Observer:
         if spec is None:
             return seen
         app = await self._app(Key(recording.namespace, spec.app_ref.name))
-        app_secret = backup_secret = None
-        if app is not None and app.spec is not None:
-            app_secret = await self._secret(recording.namespace, app.spec.room.livekit.api_key_secret_ref)
-            backup = acceptance.backup_of(spec, app.spec)
-            if backup is not None:
-                backup_secret = await self._secret(recording.namespace, backup.credentials_secret_ref)
-        bucket_secret = await self._secret(recording.namespace, spec.storage.bucket.credentials_secret_ref)
-        return replace(seen, app=app, app_secret=app_secret, bucket_secret=bucket_secret, backup_secret=backup_secret)
+        if app is None or app.spec is None:
+            return replace(seen, app=app)
+
+        async def read(ref: SecretRef | None) -> SecretData | None:
+            return await self._secret(recording.namespace, ref) if ref is not None else None
+
+        bucket = acceptance.bucket_or_none(spec, app.spec)
+        backup = acceptance.backup_of(spec, app.spec)
+        return replace(
+            seen,
+            app=app,
+            app_secret=await read(app.spec.room.livekit.api_key_secret_ref),
+            bucket_secret=await read(bucket.credentials_secret_ref if bucket else None),
+            backup_secret=await read(backup.credentials_secret_ref if backup else None),
+            vod_secret=await read(acceptance.vod_keys(spec, app.spec)),
+        )
 
     async def _callback(self, recording: Recording) -> Callback | None:
         """The app's. Apps change seldom: what the watch told last is good enough."""

@@ -92,7 +92,7 @@ class Recording:
 
     @property
     def finisher(self) -> Attempt | None:
-        """The newest attempt to bring what the backup store has into the bucket."""
+        """The newest attempt to bring what the backup store has into the bucket, and to make files."""
         finishing = (attempt for attempt in self.status.attempts if attempt.role == "Finish")
         return max(finishing, key=lambda attempt: attempt.index, default=None)
 
@@ -245,7 +245,8 @@ class Observed:
     """One look at a recording and all around it. What a decision does not need may be left None.
 
     `pods` are the Pods of the attempts' names, whoever owns them, and `nodes` those that they run on. `backup_secret`
-    is None when no backup store is named, too. `refused` is why the creation of a Pod was refused last.
+    and `vod_secret` (of VOD's backend; `bucket_secret` is then the spool's) are None when none is named, too.
+    `refused` is why the creation of a Pod was refused last.
     `namespace_ends`: the namespace is being deleted, and Pods with it. `room_for_one`: the app may have one more task.
     `rival`: task id of a later recording of the same app, room and robot. `callback`: the app's, looked at once the
     recording is accepted; `progress`: what of the callbacks is ahead of the status.
@@ -257,6 +258,7 @@ class Observed:
     app_secret: SecretData | None = None
     bucket_secret: SecretData | None = None
     backup_secret: SecretData | None = None
+    vod_secret: SecretData | None = None
     pods: Mapping[str, Pod] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     token_expires: datetime | None = None

@@ -28,6 +28,7 @@ from cloudrec_operator.plan import Plan
 from cloudrec_operator.policy import access, callbacks, disruption, rivals, tokens, transitions
 from cloudrec_operator.settings import Settings
 from cloudrec_operator.store import Key, Store
+from cloudrec_operator.telemetry import Conversions
 from cloudrec_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Reconciler:
         now: Callable[[], datetime] = utc_now,
         sender: Sender | None = None,
         deliveries: Deliveries | None = None,
+        conversions: Conversions | None = None,
     ) -> None:
         self._api = api
         self._store = store
@@ -66,6 +68,7 @@ class Reconciler:
         self._now = now
         self._sender = sender
         self._deliveries = deliveries or Deliveries()
+        self._conversions = conversions or Conversions()
         self._observer = Observer(api, store, settings, now)
 
     async def work(self) -> None:
@@ -122,6 +125,7 @@ class Reconciler:
             if raw["status"].get("taskId"):
                 self._observer.slots.settle(key)
             self._wake_others(before, raw)
+            self._conversions.noted(recording.status, plan.status)
             await self._tell(seen, plan)
             if not plan.progress_only or recording.terminal or not self._confirmed(key, seen, plan, raw):
                 self._queue.add(key)

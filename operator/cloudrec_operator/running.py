@@ -23,7 +23,7 @@ from cloudrec_operator.observed import Node
 from cloudrec_operator.reconciler import Reconciler
 from cloudrec_operator.settings import Settings
 from cloudrec_operator.store import Key, Store
-from cloudrec_operator.telemetry import metrics
+from cloudrec_operator.telemetry import Conversions, metrics
 from cloudrec_operator.watch import NODES, PODS, Watcher
 from cloudrec_operator.workqueue import WorkQueue
 
@@ -135,16 +135,16 @@ async def _run(
         lost,
     )
     api = Api(LeaderRequests(requests, elector.leads))
-    deliveries = Deliveries()
+    deliveries, conversions = Deliveries(), Conversions()
     sender = Sender(Receivers(api, store).of, transport, queue.add_after, elector.leads, SystemClock(), deliveries)
-    reconciler = Reconciler(api, store, queue, settings, sender=sender, deliveries=deliveries)
+    reconciler = Reconciler(api, store, queue, settings, sender=sender, deliveries=deliveries, conversions=conversions)
     watcher = Watcher(connection, settings, feed.take)
     watcher.start()
     workers = [asyncio.create_task(reconciler.work(), name=f"worker-{n}") for n in range(settings.workers)]
     leading = asyncio.create_task(elector.run(), name="elector")
     waits = [asyncio.create_task(stop.wait()), asyncio.create_task(watcher.ended.wait())]
     try:
-        async with metrics(settings.metrics_host, settings.metrics_port, deliveries):
+        async with metrics(settings.metrics_host, settings.metrics_port, deliveries, conversions):
             await asyncio.wait([*waits, leading, *workers], return_when=asyncio.FIRST_COMPLETED)
         for task in (leading, *workers):
             if task.done():

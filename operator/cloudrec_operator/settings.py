@@ -36,7 +36,10 @@ class Settings(BaseModel):
         description="how long the rest may be uploaded after the recorder's end; also the Pod's grace period",
     )
     finish_seconds: float = Field(
-        86400, ge=1, description="how long files in the backup store may wait for the bucket after the recording's end"
+        86400,
+        ge=1,
+        description="how long it may take after the recording's end to bring files from the backup store into the "
+        "bucket, to make MP4 and AAC, and to bring them to VOD",
     )
     delete_seconds: float = Field(
         900, ge=1, description="how long a deleted recording may hold on to be flushed before it is let go"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -14,9 +15,33 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from cloudrec_contract.resources import CloudRecordingStatus, ConditionType
 from cloudrec_operator.errors import CannotListen
+
+
+class Conversions(Collector):
+    """How MP4, AAC and VOD of recordings ended, since this replica's start. For use in one thread."""
+
+    def __init__(self) -> None:
+        self._ended: Counter[str] = Counter()
+
+    def noted(self, old: CloudRecordingStatus, new: CloudRecordingStatus) -> None:
+        """A status was written: counts when it is the last one of a recording that was to become more than HLS."""
+        if new.phase is None or not new.phase.terminal or (old.phase is not None and old.phase.terminal):
+            return
+        self._ended.update(c.reason for c in new.conditions if c.type == ConditionType.CONVERTED)
+
+    def collect(self) -> Iterator[Metric]:
+        told = CounterMetricFamily(
+            "cloudrec_conversions", "Recordings whose MP4, AAC or VOD is done or given up, by result", labels=["reason"]
+        )
+        for reason, number in sorted(self._ended.items()):
+            told.add_metric([reason], number)
+        yield told
 
 
 @asynccontextmanager

@@ -73,6 +73,25 @@ GOOD += [
     mixed(layout={"backgroundColor": "#00ff7F", "backgroundImage": "http://[::1]:80/a[1].jpeg"}),
 ]
 
+
+def vod(**options: Any) -> dict[str, Any]:
+    return {"storage": {"vod": options}}
+
+
+GOOD += [
+    {"output": {"formats": ["MP4"]}},
+    {"output": {"formats": ["AAC", "HLS", "MP4"], "maxFileMinutes": 1440}},
+    vod(),
+    {
+        **vod(procedure="p", expireSeconds=0, storageRegion="ap-x", classId=3, subAppId=7),
+        "output": {"formats": ["MP4"]},
+    },
+    {**vod(sessionContext="x" * 1000, sourceContext="y" * 250, userDefineRecordId="a-B_9"), "output": {}},
+    {**vod(), "output": {"maxFileMinutes": 1}},
+    {**vod(), "output": {"formats": ["HLS", "AAC"], "mergeAudioVideo": True}},
+    {**vod(), **mixed(), "output": {"formats": ["HLS"]}},
+]
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"room": {"id": "0"}}, "a Number room's id"),
     ({"room": {"id": "012"}}, "a Number room's id"),
@@ -89,7 +108,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"desiredState": "Paused"}, "spec.desiredState"),
     ({"streams": {"subscribe": {"audio": {"include": ["a"], "exclude": ["b"]}}}}, "include or exclude, not both"),
     ({"streams": {"subscribe": {"video": {"include": [f"u{n}" for n in range(33)]}}}}, "at most 32"),
-    ({"output": {"formats": ["MP4"]}}, "spec.output.formats"),
+    ({"output": {"formats": ["MKV"]}}, "spec.output.formats"),
+    ({"output": {"formats": ["MP4", "MP4"]}}, "spec.output.formats"),
+    ({"output": {"maxFileMinutes": 60}}, "output.maxFileMinutes is for MP4 and AAC"),
+    ({"output": {"formats": ["HLS"], "maxFileMinutes": 60}}, "output.maxFileMinutes is for MP4 and AAC"),
+    ({"output": {"formats": ["MP4"], "maxFileMinutes": 0}}, "spec.output.maxFileMinutes"),
+    ({"output": {"formats": ["MP4"], "maxFileMinutes": 1441}}, "spec.output.maxFileMinutes"),
+    ({**vod(), "output": {"formats": ["HLS"]}}, "set output.mergeAudioVideo"),
+    ({**vod(), "output": {"formats": ["MP4", "HLS"]}}, "set output.mergeAudioVideo"),
+    ({"storage": {}}, "give exactly one of bucket and vod"),
+    ({"storage": {"bucket": BUCKET, "vod": {}}}, "give exactly one of bucket and vod"),
+    (vod(userDefineRecordId="a/b"), "userDefineRecordId"),
+    (vod(expireSeconds=-1), "expireSeconds"),
+    (vod(sessionContext="x" * 1001), "sessionContext"),
     ({"output": {"formats": []}}, "spec.output.formats"),
     (with_bucket(vendor="AWS"), "exactly one of vendor and endpoint"),
     (with_bucket(endpoint=None), "exactly one of vendor and endpoint"),
@@ -149,7 +180,7 @@ async def test_defaults(bare_world: World) -> None:
         "desiredState": "Running",
         "maxIdleSeconds": 30,
         "streams": {"kind": "AudioVideo", "media": "Both", "subscribe": {}},
-        "output": {"formats": ["HLS"], "mergeAudioVideo": False},
+        "output": {"mergeAudioVideo": False},
         "storage": {"bucket": {**BUCKET, "region": "us-east-1", "prefix": []}},
     }
 
@@ -190,6 +221,9 @@ async def test_what_may_change_and_what_may_not(bare_world: World) -> None:
         {"storage": {"bucket": {"credentialsSecretRef": {"name": "other"}}}},
         {"streams": {"kind": "Audio"}},
         {"streams": {"media": "Main"}},
+        {"output": {"formats": ["MP4"]}},
+        {"output": {"mergeAudioVideo": True}},
+        {"storage": {"bucket": None, "vod": {}}},
     ]
     for spec in mutable:
         await change(spec)
@@ -251,6 +285,36 @@ async def test_apps(bare_world: World) -> None:
     again = app()
     again["spec"]["sdkAppId"] = 7
     await refused(world.apply(again), "sdkAppId cannot be changed")
+
+
+async def test_the_vod_of_an_app(bare_world: World) -> None:
+    keys = {"credentialsSecretRef": {"name": "keys"}}
+    spool = {"endpoint": "http://spool:80", "bucket": "spool", **keys}
+
+    def made(**vod: Any) -> Any:
+        return create(bare_world, {**app(), "spec": {**app()["spec"], "vod": vod}})
+
+    read = (await made(spool=spool, tencent=keys))["spec"]["vod"]["tencent"]
+    assert (read["region"], read["endpoint"]) == ("ap-guangzhou", "https://vod.tencentcloudapi.com")
+    bucket = {**spool, "bucket": "films", "publicUrl": "https://cdn.example.org/films"}
+    assert (await made(spool=spool, bucket=bucket))["spec"]["vod"]["bucket"]["presignSeconds"] == 604_800
+    one = "give exactly one of bucket and tencent"
+    await refused(made(spool=spool), one)
+    await refused(made(spool=spool, bucket=bucket, tencent=keys), one)
+    await refused(made(tencent=keys), "spool")
+    await refused(made(spool=spool, tencent={}), "credentialsSecretRef")
+    await refused(made(spool={**spool, "vendor": "AWS"}, tencent=keys), "exactly one of vendor and endpoint")
+    await refused(made(spool=spool, bucket={**bucket, "publicUrl": "ftp://cdn"}), "publicUrl")
+    await refused(made(spool=spool, bucket={**bucket, "publicUrl": "https://u@cdn"}), "publicUrl")
+    await refused(made(spool=spool, bucket={**bucket, "presignSeconds": 604_801}), "presignSeconds")
+
+
+async def test_vod_is_frozen(bare_world: World) -> None:
+    world = bare_world
+    await world.apply(recording("lesson", **vod(procedure="p")))
+    for options in ({"procedure": "q"}, {"classId": 1}, {"procedure": None}):
+        with pytest.raises(ApiError, match="cannot be changed"):
+            await world.patch("lesson", {"storage": {"vod": options}})
 
 
 async def test_status_is_a_subresource(bare_world: World) -> None:

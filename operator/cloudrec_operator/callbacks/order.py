@@ -1,8 +1,9 @@
 """The one order of a task's events, and what of it is still to be delivered. Pure.
 
 By (attempt's index, seq), the operator's between: an event of the operator's comes after all events of the attempts
-that had ended when it was said. An event's place and key follow from the event alone, so they are the same each time it
-is sent, by whichever operator.
+that had ended when it was said. Finishers are one source: they go on with one journal, and what one has said the next
+may say again, with the same seq. An event's place and key follow from the event alone, so they are the same each time
+it is sent, by whichever operator.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cloudrec_contract.events import EventType
 from cloudrec_contract.resources import Attempt, CloudRecordingStatus, DeadLetter, EventFact
 from cloudrec_operator import times
 
 OPERATOR = ""
-"""The source of the operator's own events; an attempt's is its Pod's name."""
+"""The source of the operator's own events; a recording attempt's is its Pod's name."""
+FINISHER = "finisher"
+"""The source of the events of all finishers."""
 AGAIN = "again"
 """The source of dead letters that are replayed."""
 
@@ -38,6 +42,10 @@ class Letter:
     args: Mapping[str, Any] = field(default_factory=dict)
 
 
+def source(attempt: Attempt) -> str:
+    return FINISHER if attempt.role == "Finish" else attempt.pod
+
+
 def waiting(
     status: CloudRecordingStatus, silent: Collection[str] = (), settled: Mapping[str, int] | None = None
 ) -> list[Letter]:
@@ -53,11 +61,15 @@ def waiting(
     found = [_again(dead) for dead in status.callbacks.dead if dead.again_since is not None]
     found.sort(key=lambda letter: letter.sequence)
     fresh: list[Letter] = []
-    for attempt in status.attempts:
-        after = max(attempt.acked, beyond.get(attempt.pod, 0))
-        for event in _reported(attempt, after, attempt.pod in silent):
-            key = f"{status.task_id}-{'f' if attempt.role == 'Finish' else ''}{attempt.index}-{event.seq}"
-            fresh.append(_letter(attempt.pod, event, _place(attempt) + event.seq, key))
+    given_up = {event.type for event in status.operator_events} & {EventType.MP4_STOP, EventType.VOD_STOP}
+    for name, attempts in _sources(status.attempts).items():
+        after = max(beyond.get(name, 0), *(attempt.acked for attempt in attempts))
+        first = attempts[0]
+        for event in _reported(attempts, after, all(attempt.pod in silent for attempt in attempts)):
+            if name == FINISHER and event.type in given_up:
+                continue  # it came when the operator had said already that nothing more would
+            key = f"{status.task_id}-{'f' if first.role == 'Finish' else first.index}-{event.seq}"
+            fresh.append(_letter(name, event, _place(first) + event.seq, key))
     after = max(status.callbacks.acked, beyond.get(OPERATOR, 0))
     for event in status.operator_events:
         if event.seq > after:
@@ -66,10 +78,18 @@ def waiting(
     return found + sorted(fresh, key=lambda letter: letter.sequence)
 
 
-def _reported(attempt: Attempt, after: int, silent: bool) -> list[EventFact]:
-    told = sorted(attempt.report.events if attempt.report else [], key=lambda event: event.seq)
+def _sources(attempts: Collection[Attempt]) -> dict[str, list[Attempt]]:
+    found: dict[str, list[Attempt]] = {}
+    for attempt in sorted(attempts, key=lambda attempt: attempt.index):
+        found.setdefault(source(attempt), []).append(attempt)
+    return found
+
+
+def _reported(attempts: Collection[Attempt], after: int, silent: bool) -> list[EventFact]:
+    """What is due of one source. Said twice is an event that was said first."""
+    told = [event for attempt in attempts if attempt.report for event in attempt.report.events]
     due: list[EventFact] = []
-    for event in told:
+    for event in sorted(told, key=lambda event: event.seq):
         if event.seq <= after:
             continue
         if event.seq != after + 1 and not silent:
@@ -80,7 +100,7 @@ def _reported(attempt: Attempt, after: int, silent: bool) -> list[EventFact]:
 
 
 def _place(attempt: Attempt) -> int:
-    return (attempt.index + (_FINISHERS if attempt.role == "Finish" else 0)) * _STRIDE
+    return (_FINISHERS if attempt.role == "Finish" else attempt.index) * _STRIDE
 
 
 def _said_after(attempts: Collection[Attempt], ts: int) -> int:

@@ -13,13 +13,23 @@ from urllib.parse import urlsplit
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.mix import outside
 from cloudrec_contract.naming import room_fault
-from cloudrec_contract.resources import BackupBucket, Bucket, CloudRecordingSpec, RecordingAppSpec
-from cloudrec_contract.storage import object_store
+from cloudrec_contract.resources import (
+    AppVod,
+    BackupBucket,
+    Bucket,
+    CloudRecordingSpec,
+    RecordingAppSpec,
+    SecretRef,
+    VodBucket,
+    VodSpool,
+)
+from cloudrec_contract.storage import bucket_of, object_store
 from cloudrec_operator import times
 from cloudrec_operator.observed import Observed, SecretData
 
 APP_KEYS = ("apiKey", "apiSecret")
 BUCKET_KEYS = ("accessKey", "secretKey")
+TENCENT_KEYS = ("secretId", "secretKey")
 CLIENT_SECONDS = 60.0
 """A client of the gateway has had its answer long before."""
 
@@ -38,8 +48,34 @@ class Verdict:
 
 
 def backup_of(spec: CloudRecordingSpec, app: RecordingAppSpec) -> BackupBucket | None:
-    """The backup store: the recording's own, else the app's."""
-    return spec.storage.bucket.backup or app.storage.backup
+    """The backup store: the recording's own, else the app's. One for VOD has none of its own."""
+    own = spec.storage.bucket.backup if spec.storage.bucket is not None else None
+    return own or app.storage.backup
+
+
+def bucket_or_none(spec: CloudRecordingSpec, app: RecordingAppSpec) -> Bucket | VodSpool | None:
+    """Where segments go; None when it is the RecordingApp's to name, and it does not."""
+    try:
+        return bucket_of(spec, app)
+    except ValueError:
+        return None
+
+
+def vod_of(spec: CloudRecordingSpec, app: RecordingAppSpec) -> AppVod | None:
+    """What a recording for VOD goes by; None for any other."""
+    return app.vod if spec.storage.vod is not None else None
+
+
+def vod_keys(spec: CloudRecordingSpec, app: RecordingAppSpec) -> SecretRef | None:
+    """The Secret of VOD's backend."""
+    vod = vod_of(spec, app)
+    backend = (vod.bucket or vod.tencent) if vod is not None else None
+    return backend.credentials_secret_ref if backend is not None else None
+
+
+def vod_key_names(vod: AppVod) -> tuple[str, ...]:
+    """What that Secret has to hold."""
+    return TENCENT_KEYS if vod.tencent is not None else BUCKET_KEYS
 
 
 def admit(seen: Observed) -> Verdict:
@@ -68,11 +104,11 @@ def examine(seen: Observed) -> Verdict:
         return Verdict(Reason.INVALID_SPEC, seen.recording.spec_error, final=True)
     if spec.mix is not None and (faults := outside(spec.mix)):
         return Verdict(Reason.INVALID_SPEC, f"mix.{faults[0]}", final=True)
-    bucket = spec.storage.bucket
-    own = {"": bucket.endpoint, "backup.": bucket.backup.endpoint if bucket.backup else None}
-    for where, endpoint in own.items():
-        if endpoint is not None and (fault := endpoint_fault(endpoint)):
-            return Verdict(Reason.INVALID_SPEC, f"storage.bucket.{where}endpoint {fault}", final=True)
+    if (bucket := spec.storage.bucket) is not None:
+        own = {"": bucket.endpoint, "backup.": bucket.backup.endpoint if bucket.backup else None}
+        for where, endpoint in own.items():
+            if endpoint is not None and (fault := endpoint_fault(endpoint)):
+                return Verdict(Reason.INVALID_SPEC, f"storage.bucket.{where}endpoint {fault}", final=True)
     if seen.app is None:
         return Verdict(Reason.APP_NOT_FOUND, f"RecordingApp {spec.app_ref.name} does not exist in this namespace")
     if seen.app.spec is None:
@@ -98,14 +134,21 @@ def examine_secrets(seen: Observed, app: RecordingAppSpec) -> Verdict | None:
     return app_keys_fault(seen, app) or store_keys_fault(seen, spec, app)
 
 
-def store_keys_fault(seen: Observed, spec: CloudRecordingSpec, app: RecordingAppSpec) -> Verdict | None:
-    """What is wrong with the keys of the bucket or its backup, if anything is."""
-    bucket_secret = spec.storage.bucket.credentials_secret_ref.name
-    fault = _secret_fault(seen.bucket_secret, bucket_secret, BUCKET_KEYS, "the bucket's credentials")
-    backup = backup_of(spec, app)
-    if fault is None and backup is not None:
+def store_keys_fault(
+    seen: Observed, spec: CloudRecordingSpec, app: RecordingAppSpec, with_backup: bool = True
+) -> Verdict | None:
+    """What is wrong with the keys of the bucket, its backup or VOD's backend, if anything is."""
+    vod = vod_of(spec, app)
+    what = "the bucket's" if spec.storage.bucket is not None else "the VOD spool's"
+    fault: Verdict | None = None
+    if (bucket := bucket_or_none(spec, app)) is not None:
+        name = bucket.credentials_secret_ref.name
+        fault = _secret_fault(seen.bucket_secret, name, BUCKET_KEYS, f"{what} credentials")
+    if fault is None and with_backup and (backup := backup_of(spec, app)) is not None:
         name = backup.credentials_secret_ref.name
         fault = _secret_fault(seen.backup_secret, name, BUCKET_KEYS, "the backup store's credentials")
+    if fault is None and vod is not None and (ref := vod_keys(spec, app)) is not None:
+        fault = _secret_fault(seen.vod_secret, ref.name, vod_key_names(vod), "the VOD credentials")
     return fault
 
 
@@ -126,20 +169,43 @@ def _secret_fault(secret: SecretData | None, name: str, keys: Sequence[str], wha
     return None
 
 
-def examine_store(seen: Observed, spec: CloudRecordingSpec, app: RecordingAppSpec) -> Verdict | None:
-    """What is wrong with the address of the bucket or its backup, if anything is. The app may still be mended."""
-    backup = backup_of(spec, app)
-    stores: list[tuple[str, Bucket | BackupBucket]] = [("storage", spec.storage.bucket)]
+def examine_store(
+    seen: Observed, spec: CloudRecordingSpec, app: RecordingAppSpec, with_backup: bool = True
+) -> Verdict | None:
+    """What is wrong with the address of the bucket, its backup or VOD, if anything is. The app may still be mended."""
+    bucket, backup = bucket_or_none(spec, app), backup_of(spec, app) if with_backup else None
+    if bucket is None:
+        text = "has no spec.vod: add one, or give the recording a storage.bucket instead of storage.vod"
+        return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name} {text}")
+    stores: list[tuple[str, Bucket | BackupBucket | VodBucket]] = [
+        ("storage" if spec.storage.bucket is not None else "vod.spool", bucket)
+    ]
     if backup is not None:
         stores.append(("backup storage", backup))
-    for what, bucket in stores:
+    vod = vod_of(spec, app)
+    if vod is not None and vod.bucket is not None:
+        stores.append(("vod.bucket", vod.bucket))
+    urls = _vod_urls(vod)
+    for what, named in stores:
         try:
-            store = object_store(bucket, app.storage, seen.recording.uid)
+            urls[f"{what} endpoint"] = object_store(named, app.storage, seen.recording.uid).endpoint
         except ValueError as error:
-            return Verdict(Reason.ENDPOINT_UNKNOWN, str(error))
-        if fault := endpoint_fault(store.endpoint):
-            return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name}: {what} endpoint {fault}")
+            return Verdict(Reason.ENDPOINT_UNKNOWN, str(error) if named is spec.storage.bucket else f"{what}: {error}")
+    for what, url in urls.items():
+        if fault := endpoint_fault(url):
+            return Verdict(Reason.APP_INVALID, f"RecordingApp {spec.app_ref.name}: {what} {fault}")
     return None
+
+
+def _vod_urls(vod: AppVod | None) -> dict[str, str]:
+    """The addresses that VOD's backend is given with, by what they are."""
+    found: dict[str, str | None] = {}
+    if vod is not None and vod.bucket is not None:
+        found["vod.bucket publicUrl"] = vod.bucket.public_url
+    if vod is not None and vod.tencent is not None:
+        found["vod.tencent endpoint"] = vod.tencent.endpoint
+        found["vod.tencent uploadEndpoint"] = vod.tencent.upload_endpoint
+    return {what: url for what, url in found.items() if url is not None}
 
 
 def endpoint_fault(endpoint: str) -> str:

@@ -102,7 +102,7 @@ def _last_word(seen: Observed) -> datetime | None:
 
 
 def _acked(attempt: Attempt, progress: Progress) -> Attempt:
-    seq = progress.beyond.get(attempt.pod, 0)
+    seq = progress.beyond.get(order.source(attempt), 0)
     return attempt.model_copy(update={"acked": seq}) if seq > attempt.acked else attempt
 
 

@@ -1,7 +1,8 @@
-"""A finisher's Pod as a pure function of the recording and its app: both stores' keys, the API token, and no media."""
+"""A finisher's Pod as a pure function of the recording and its app: all stores' keys, the API token, no live media."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from cloudrec_contract import naming
@@ -14,8 +15,10 @@ from cloudrec_operator.policy.podparts import (
     SERVICE_ACCOUNT_FOLDER,
     TERMINATION_LOG,
     TMP,
+    VOD,
     basics,
     container,
+    convert_task,
     env,
     keys,
     metadata,
@@ -28,9 +31,21 @@ from cloudrec_operator.settings import Settings
 GRACE_SECONDS = 90
 """What is on its way when it is told to end is done by then."""
 SIZE = ("50m", "128Mi")
+CONVERTING_SIZE = ("250m", "256Mi")
 MEMORY_LIMIT = "512Mi"
 SCRATCH = "2Gi"
 """Limit of what is on its way: four segments."""
+CONVERTING_SCRATCH = "6Gi"
+"""The same, and a file of 2 GB while it is made and stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a finisher tries for so many `seconds`: to empty the `backup` store, if there is one, and to make files."""
+
+    seconds: float
+    backup: bool
+    converts: bool
 
 
 def build(
@@ -38,18 +53,25 @@ def build(
     spec: CloudRecordingSpec,
     app: RecordingAppSpec,
     index: int,
-    seconds: float,
+    work: Work,
     settings: Settings,
 ) -> dict[str, Any]:
-    """The manifest of the finisher number `index`, which may try for so many `seconds`.
-
-    Raises ValueError when there is no backup store, or a store's endpoint is not known.
-    """
-    backup = acceptance.backup_of(spec, app)
-    if backup is None:
-        raise ValueError("no backup store is named")
-    cpu, memory = SIZE
-    mounts = [(name, path) for name, _, path in stores(spec, app)]
+    """The manifest of the finisher number `index`. Raises ValueError when a store's endpoint is not known, or VOD's."""
+    cpu, memory = CONVERTING_SIZE if work.converts else SIZE
+    told: dict[str, str] = {}
+    volumes: list[tuple[dict[str, Any], str]] = []
+    for volume, bucket, path in stores(spec, app):
+        if path == BACKUP and not work.backup:
+            continue
+        volumes.append((keys(volume, bucket.credentials_secret_ref), path))
+        told["CLOUDREC_STORE" if path == BUCKET else "CLOUDREC_BACKUP_STORE"] = store(bucket, app, recording)
+        told[f"CLOUDREC_{volume.upper()}_CREDENTIALS"] = path
+    if work.converts:
+        told["CLOUDREC_CONVERT"] = convert_task(recording, spec, app)
+        vod, ref = acceptance.vod_of(spec, app), acceptance.vod_keys(spec, app)
+        if vod is not None and ref is not None:
+            volumes.append((keys("vod", ref, acceptance.vod_key_names(vod)), VOD))
+            told["CLOUDREC_VOD_CREDENTIALS"] = VOD
     name = naming.finisher_name(recording.name, recording.uid, index)
     return {
         "apiVersion": "v1",
@@ -66,12 +88,9 @@ def build(
                         {"name": "CLOUDREC_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                         *env(
                             CLOUDREC_TASK_ID=recording.uid,
-                            CLOUDREC_STORE=store(spec.storage.bucket, app, recording),
-                            CLOUDREC_BUCKET_CREDENTIALS=BUCKET,
-                            CLOUDREC_BACKUP_STORE=store(backup, app, recording),
-                            CLOUDREC_BACKUP_CREDENTIALS=BACKUP,
+                            **told,
                             CLOUDREC_SERVICEACCOUNT=SERVICE_ACCOUNT_FOLDER,
-                            CLOUDREC_FINISH_SECONDS=str(int(seconds)),
+                            CLOUDREC_FINISH_SECONDS=str(int(work.seconds)),
                             CLOUDREC_TERMINATION_LOG=TERMINATION_LOG,
                             HOME=TMP,
                             TMPDIR=TMP,
@@ -80,14 +99,14 @@ def build(
                     "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": MEMORY_LIMIT}},
                     "volumeMounts": [
                         {"name": "tmp", "mountPath": TMP},
-                        *({"name": name, "mountPath": path, "readOnly": True} for name, path in mounts),
+                        *({"name": volume["name"], "mountPath": path, "readOnly": True} for volume, path in volumes),
                         {"name": "serviceaccount", "mountPath": SERVICE_ACCOUNT_FOLDER, "readOnly": True},
                     ],
                 }
             ],
             "volumes": [
-                {"name": "tmp", "emptyDir": {"sizeLimit": SCRATCH}},
-                *(keys(name, bucket) for name, bucket, _ in stores(spec, app)),
+                {"name": "tmp", "emptyDir": {"sizeLimit": CONVERTING_SCRATCH if work.converts else SCRATCH}},
+                *(volume for volume, _ in volumes),
                 service_account(),
             ],
         },

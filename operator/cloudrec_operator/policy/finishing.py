@@ -1,7 +1,8 @@
-"""Bringing what only the backup store has into the bucket: whether, by which Pod, how often, and for how long.
+"""What is done after the recording by Pods of its own: whether, by which, how often, and for how long.
 
-It begins when all recorders are done, and the task is Finalizing until it has ended: well, or given up, or because the
-recording is deleted.
+A finisher brings what only the backup store has into the bucket, and then makes files (MP4, AAC, VOD). It begins when
+all recorders are done, and the task is Finalizing until it has ended: well, or given up, or because the recording is
+deleted.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from datetime import datetime, timedelta
 
 from cloudrec_contract import naming
 from cloudrec_contract.conditions import Reason
-from cloudrec_contract.events import EventType
-from cloudrec_contract.resources import Attempt
+from cloudrec_contract.resources import Attempt, Report
 from cloudrec_operator import times
 from cloudrec_operator.observed import Observed, Recording
 from cloudrec_operator.plan import Action, CreatePod, DeletePod, EnsureAccess
-from cloudrec_operator.policy import acceptance, finisherpod, waiting
+from cloudrec_operator.policy import acceptance, converting, finisherpod, waiting
 from cloudrec_operator.policy.attempts import DRAIN_SECONDS, Ending, View, told
 from cloudrec_operator.policy.podwork import END_GRACE_SECONDS
 from cloudrec_operator.settings import Settings
@@ -29,37 +29,59 @@ MARGIN_SECONDS = 300.0
 LEAST_SECONDS = 60.0
 
 
-def needed(views: Sequence[View]) -> bool:
+def needed(recording: Recording, views: Sequence[View]) -> bool:
+    """Whether there is anything for a finisher to do. `views`: of the attempts that recorded."""
+    return recording.deleted_at is None and (drains(views) or converting.wanted(recording, views))
+
+
+def drains(views: Sequence[View]) -> bool:
     """Whether something is in the backup store alone, or may be: a lost recorder's sidecar could not say so."""
     return any(view.report.backup or told(view.report, (Reason.BACKUP_IN_USE,)) for view in views)
 
 
+def searches(views: Sequence[View]) -> bool:
+    """Whether the backup store is to be looked through: not if all attempts said that the bucket has all of theirs. It
+    may be away, and files wait for it."""
+    return drains(views) or any(view.recorded and not view.report.uploaded for view in views)
+
+
 def attempt(recording: Recording, index: int) -> Attempt:
-    """Its number is of finishers alone: no file carries it."""
-    return Attempt(pod=naming.finisher_name(recording.name, recording.uid, index), index=index, role="Finish")
+    """Its number is of finishers alone: no file carries it. Their events are one source's, so it begins where those
+    before it were."""
+    name = naming.finisher_name(recording.name, recording.uid, index)
+    acked = max((one.acked for one in recording.status.attempts if one.role == "Finish"), default=0)
+    return Attempt(pod=name, index=index, role="Finish", acked=acked)
 
 
 def deadline(recording: Recording, settings: Settings) -> datetime | None:
-    """When a finisher gives up, counted from the 305 that said what was missing; None before that is said."""
-    said = (event.ts for event in recording.status.operator_events if event.type == EventType.UPLOAD_STOP)
-    since = next((times.from_ms(ts) for ts in said), None)
-    if since is None and recording.status.phase_since is not None:
-        since = times.parse(recording.status.phase_since)
-    return since + timedelta(seconds=settings.finish_seconds) if since is not None else None
+    """When a finisher gives up; the phase was begun anew when the first was declared."""
+    since = recording.status.phase_since
+    return times.parse(since) + timedelta(seconds=settings.finish_seconds) if since is not None else None
 
 
-def ending(newest: View, stopped: bool, overdue: bool) -> Ending | None:
-    """How the newest finisher has ended; None while it is waited for."""
+def left(report: Report) -> str:
+    """What a finisher says of files that could not be copied into the bucket."""
+    said = told(report, (Reason.BACKUP_IN_USE,))
+    return said.message if said else "some of it could not be copied"
+
+
+def ending(newest: View, converts: bool, stopped: bool, overdue: bool) -> Ending | None:
+    """How the newest finisher has ended; None while it is waited for. `converts`: files are to be made, too."""
     report, pod = newest.report, newest.pod
-    if report.uploaded:
-        if report.backup == 0:
-            return Ending(Reason.UPLOADED, "the bucket has all that the backup store had")
-        left = told(report, (Reason.BACKUP_IN_USE,))
-        return Ending(Reason.BACKUP_IN_USE, left.message if left else "some of it could not be copied", failed=True)
+    made = report.conversion if converts else None
+    if report.uploaded and (not converts or (made is not None and made.done)):
+        if report.backup:
+            return Ending(Reason.BACKUP_IN_USE, left(report), failed=True)
+        if made is not None:
+            why = made.message or "all files were made"
+            return Ending(converting.reason(made), why, failed=converting.failed(made))
+        return Ending(Reason.UPLOADED, "the bucket has all that the backup store had")
     if stopped:
-        return Ending(Reason.STOPPED, "the recording is deleted: its files stay in the backup store")
+        what = "nothing more is copied or made" if converts else "its files stay in the backup store"
+        return Ending(Reason.STOPPED, f"the recording is deleted: {what}")
     if overdue:
-        return Ending(Reason.BACKUP_IN_USE, "given up: it did not end in time", failed=True)
+        given_up = Reason.CONVERT_FAILED if converts else Reason.BACKUP_IN_USE
+        return Ending(given_up, "given up: it did not end in time", failed=True)
     if not newest.made:
         return None
     if newest.exit is not None:
@@ -94,18 +116,24 @@ def in_the_way(views: Sequence[View], since: datetime, now: datetime) -> bool:
     return present and now < since + timedelta(seconds=DRAIN_SECONDS)
 
 
-def create(seen: Observed, newest: Attempt, seconds: float, settings: Settings) -> tuple[tuple[Action, ...], str]:
+def create(
+    seen: Observed, views: Sequence[View], newest: Attempt, seconds: float, settings: Settings
+) -> tuple[tuple[Action, ...], str]:
     """What makes the Pod; or why it cannot be made."""
     recording, spec, app = seen.recording, seen.recording.spec, seen.app.spec if seen.app else None
     if seen.pods.get(newest.pod) is not None:
         return (), f"waiting for a Pod of another owner to go: {newest.pod}"
     if spec is None or app is None:
         return (), "the RecordingApp is not there, or not valid"
-    fault = acceptance.examine_store(seen, spec, app) or acceptance.store_keys_fault(seen, spec, app)
+    backup, converts = searches(views), converting.wanted(recording, views)
+    fault = acceptance.examine_store(seen, spec, app, backup) or acceptance.store_keys_fault(seen, spec, app, backup)
     if fault is not None:
         return (), fault.message
+    if drains(views) and acceptance.backup_of(spec, app) is None:
+        return (), "no backup store is named"
+    work = finisherpod.Work(max(LEAST_SECONDS, seconds), backup, converts)
     try:
-        manifest = finisherpod.build(recording, spec, app, newest.index, max(LEAST_SECONDS, seconds), settings)
+        manifest = finisherpod.build(recording, spec, app, newest.index, work, settings)
     except ValueError as error:
         return (), str(error)
     return (EnsureAccess(), CreatePod(manifest)), seen.refused

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from cloudrec_contract.finish import ConvertTask, VodAccount, VodTask, vod_store
 from cloudrec_contract.resources import (
     API_VERSION,
     BackupBucket,
     Bucket,
     CloudRecordingSpec,
+    OutputFormat,
     RecordingAppSpec,
+    SecretRef,
 )
-from cloudrec_contract.storage import object_store
+from cloudrec_contract.storage import bucket_of, object_store
 from cloudrec_operator.observed import Recording
 from cloudrec_operator.policy import acceptance
 from cloudrec_operator.settings import Settings
@@ -20,10 +24,13 @@ SERVICE_ACCOUNT = "cloudrec-recorder"
 MANAGED_BY = {"app.kubernetes.io/managed-by": "cloudrec"}
 BUCKET = "/run/cloudrec/bucket"
 BACKUP = "/run/cloudrec/backup"
+VOD = "/run/cloudrec/vod"
 SERVICE_ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 TERMINATION_LOG = "/dev/termination-log"
 TMP = "/tmp"  # noqa: S108 - an emptyDir of each container's own
 USER = 65532
+DAY_MINUTES = 1440
+"""Of an MP4 or AAC file, unless the recording says less."""
 
 
 def metadata(recording: Recording, name: str, component: str, container: str, hints: dict[str, str]) -> dict[str, Any]:
@@ -77,19 +84,56 @@ def store(bucket: Bucket | BackupBucket, app: RecordingAppSpec, recording: Recor
 
 
 def stores(spec: CloudRecordingSpec, app: RecordingAppSpec) -> list[tuple[str, Bucket | BackupBucket, str]]:
-    """(volume, bucket, mount path) of the bucket, and of its backup if there is one."""
-    found: list[tuple[str, Bucket | BackupBucket, str]] = [("bucket", spec.storage.bucket, BUCKET)]
+    """(volume, bucket, mount path) of the bucket, and of its backup if there is one.
+
+    Raises ValueError when the recording is for VOD and the app has none.
+    """
+    found: list[tuple[str, Bucket | BackupBucket, str]] = [("bucket", bucket_of(spec, app), BUCKET)]
     backup = acceptance.backup_of(spec, app)
     return [*found, ("backup", backup, BACKUP)] if backup is not None else found
 
 
-def keys(volume: str, bucket: Bucket | BackupBucket) -> dict[str, Any]:
+def convert_task(recording: Recording, spec: CloudRecordingSpec, app: RecordingAppSpec) -> str:
+    """What finishers are to make of the recording, as they and the uploader read it; no secret is in it.
+
+    Raises ValueError when the endpoint of VOD's bucket is not known.
+    """
+    task = ConvertTask(
+        sdk_app_id=app.sdk_app_id,
+        room=spec.room,
+        mode=spec.mode,
+        formats=[wanted for wanted in OutputFormat if wanted in spec.formats],
+        max_file_minutes=spec.output.max_file_minutes or DAY_MINUTES,
+        vod=_vod(recording, spec, app),
+    )
+    return task.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def _vod(recording: Recording, spec: CloudRecordingSpec, app: RecordingAppSpec) -> VodTask | None:
+    options, vod = spec.storage.vod, acceptance.vod_of(spec, app)
+    if options is None or vod is None:
+        return None
+    if vod.bucket is not None:
+        return VodTask(options=options, store=vod_store(vod.bucket, options, app.storage, recording.uid))
+    if vod.tencent is None:
+        raise ValueError("the RecordingApp's spec.vod names no backend")
+    account = VodAccount(
+        region=vod.tencent.region,
+        endpoint=vod.tencent.endpoint,
+        upload_endpoint=vod.tencent.upload_endpoint,
+        sub_app_id=vod.tencent.sub_app_id if options.sub_app_id is None else options.sub_app_id,
+    )
+    return VodTask(options=options, account=account)
+
+
+def keys(volume: str, ref: SecretRef, names: Sequence[str] = acceptance.BUCKET_KEYS) -> dict[str, Any]:
+    """The volume with these keys of the Secret, and no others."""
     return {
         "name": volume,
         "secret": {
-            "secretName": bucket.credentials_secret_ref.name,
+            "secretName": ref.name,
             "defaultMode": 0o440,
-            "items": [{"key": key, "path": key} for key in acceptance.BUCKET_KEYS],
+            "items": [{"key": key, "path": key} for key in names],
         },
     }
 

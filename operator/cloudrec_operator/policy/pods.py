@@ -22,6 +22,7 @@ from cloudrec_operator.policy.podparts import (
     TMP,
     basics,
     container,
+    convert_task,
     env,
     keys,
     metadata,
@@ -148,7 +149,7 @@ def build(
                 {"name": "recorder-tmp", "emptyDir": {"sizeLimit": "256Mi"}},
                 {"name": "uploader-tmp", "emptyDir": {"sizeLimit": "256Mi"}},
                 {"name": "room", "secret": {"secretName": tokens.secret_name(name), "defaultMode": 0o440}},
-                *(keys(name, bucket) for name, bucket, _ in stores(spec, app)),
+                *(keys(name, bucket.credentials_secret_ref) for name, bucket, _ in stores(spec, app)),
                 service_account(),
             ],
         },
@@ -192,12 +193,15 @@ def _uploader(
 ) -> dict[str, Any]:
     cpu, memory = UPLOADER_SIZE
     named = {name: (bucket, path) for name, bucket, path in stores(spec, app)}
-    backup = {}
+    more: dict[str, str] = {}
     if "backup" in named:
-        backup = {
+        more = {
             "CLOUDREC_BACKUP_STORE": store(named["backup"][0], app, recording),
             "CLOUDREC_BACKUP_CREDENTIALS": BACKUP,
         }
+    if spec.converts:
+        # Its keys need to list and to read then, which is better found out now than at the end.
+        more["CLOUDREC_CONVERT"] = convert_task(recording, spec, app)
     return {
         **container(UPLOADER, ["cloudrec-uploader"], settings),
         "restartPolicy": "Always",
@@ -207,7 +211,7 @@ def _uploader(
             {"name": "CLOUDREC_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             *env(
                 CLOUDREC_TASK=_told(task(recording, spec, app, index, epoch)),
-                CLOUDREC_STORE=store(spec.storage.bucket, app, recording),
+                CLOUDREC_STORE=store(named["bucket"][0], app, recording),
                 CLOUDREC_SPOOL=SPOOL,
                 CLOUDREC_SPOOL_SIZE=settings.spool_size,
                 CLOUDREC_GIVE_UP_SECONDS=str(int(settings.finalize_seconds * GIVE_UP_PART) or 1),
@@ -215,7 +219,7 @@ def _uploader(
                 CLOUDREC_SERVICEACCOUNT=SERVICE_ACCOUNT_FOLDER,
                 HOME=TMP,
                 TMPDIR=TMP,
-                **backup,
+                **more,
             ),
         ],
         "resources": {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.resources import ConditionType, Phase, Report
-from cloudrec_operator.policy import phases, succession, waiting
+from cloudrec_operator.policy import converting, finishing, phases, succession, waiting
 from cloudrec_operator.policy.acceptance import Verdict
 from cloudrec_operator.policy.attempts import View, told, why_left
 from cloudrec_operator.policy.conditions import Fact
@@ -40,13 +40,20 @@ class End:
     facts: tuple[Fact, ...]
 
 
-def finishing(views: Sequence[View], finishers: Sequence[View], why: str) -> tuple[Fact, ...]:
-    """Of a task whose backup store is brought into the bucket; `why` that does not go on."""
-    return (_ended(views), _recorded(views), _bringing(views, finishers, why))
+def finisher_at_work(views: Sequence[View], finishers: Sequence[View], why: str, converts: bool) -> tuple[Fact, ...]:
+    """Of a task that a finisher is at work for, first on the backup store; `why` that does not go on. `converts`: files
+    are made, too."""
+    draining = finishing.drains(views) and not any(view.report.uploaded for view in finishers)
+    uploaded = _bringing(views, finishers, why) if draining else _uploaded(views, finishers)[1]
+    made = (converting.working(finishers, draining, why),) if converts else ()
+    return (_ended(views), _recorded(views), uploaded, *made)
 
 
 def end(views: Sequence[View], finishers: Sequence[View] = ()) -> End:
-    """`finishers`: the attempts to bring what the backup store has into the bucket, if there were any."""
+    """`finishers`: the attempts to bring what the backup store has into the bucket, and to make files, if any.
+
+    Files that could not be made fail no task: what was recorded is there.
+    """
     newest = views[-1]
     lost, uploaded = _uploaded(views, finishers)
     failed = newest.attempt.failed or bool(succession.exhausted([view.attempt for view in views])) or lost
@@ -148,6 +155,14 @@ def _bringing(views: Sequence[View], finishers: Sequence[View], why: str) -> Fac
     return Fact(ConditionType.UPLOADED, "False", Reason.BACKUP_IN_USE, text)
 
 
+def _drainer(views: Sequence[View], finishers: Sequence[View]) -> View | None:
+    """The finisher whose word on the backup store counts; None when nothing was, or may be, in it."""
+    found = any(view.report.backup or view.report.missing for view in finishers)
+    if not finishers or not (found or finishing.drains(views)):
+        return None
+    return next((view for view in reversed(finishers) if view.report.uploaded), finishers[-1])
+
+
 def _uploaded(views: Sequence[View], finishers: Sequence[View]) -> tuple[bool, Fact]:
     """Whether the task has failed for what is not in the bucket, and what the condition says, at the end.
 
@@ -157,7 +172,7 @@ def _uploaded(views: Sequence[View], finishers: Sequence[View]) -> tuple[bool, F
     recorded = [view for view in views if view.recorded]
     problem = next(filter(None, (told(view.report, waiting.BUCKET_REASONS) for view in reversed(views))), None)
     why = f": {problem.message}" if problem else ""
-    last = finishers[-1] if finishers else None
+    last = _drainer(views, finishers)
     missing = sum(view.report.missing for view in (*views, *([last] if last else [])))
     if missing:
         return True, Fact(kind, "False", Reason.UPLOAD_FAILED, f"{missing} files could not be uploaded{why}")
@@ -167,8 +182,9 @@ def _uploaded(views: Sequence[View], finishers: Sequence[View]) -> tuple[bool, F
         text = f"{which}cut off: what was recorded last may not be in the bucket, and the playlists have no end{why}"
         return views[-1].attempt.index in cut, Fact(kind, "False", Reason.UPLOAD_FAILED, text)
     if last is not None and not (last.report.uploaded and last.report.backup == 0):
-        count = _in_backup(views, finishers) or "some"
-        text = f"{count} files are in the backup store alone: {last.attempt.message}"
+        count = last.report.backup or _in_backup(views, finishers) or "some"
+        rest = finishing.left(last.report) if last.report.uploaded else last.attempt.message
+        text = f"{count} files are in the backup store alone: {rest}"
         return False, Fact(kind, "False", Reason.BACKUP_IN_USE, text)
     backup = sum(view.report.backup for view in views)
     if backup and last is None:

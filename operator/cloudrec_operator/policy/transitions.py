@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -26,13 +27,18 @@ ORDINARY = frozenset(
         Reason.BUCKET_CHECKED,
         Reason.UPLOADING,
         Reason.UPLOADED,
+        Reason.CONVERTING,
+        Reason.NOTHING_TO_CONVERT,
         Reason.DELIVERED,
     }
 )
 """Reasons that the phase tells already; every other one is a warning of its own."""
 
-NEWS = frozenset({Reason.ACCEPTED, Reason.TRANSCODED})
+NEWS = frozenset({Reason.ACCEPTED, Reason.TRANSCODED, Reason.REMUXED, Reason.REENCODED})
 """Worth an Event, but no warning."""
+
+CALLED: Mapping[str, str] = {Reason.REMUXED: "Converted", Reason.REENCODED: "Converted"}
+"""Reasons whose Event has a plainer name."""
 
 PHASES = {
     Phase.STARTING: "the recorder Pod is starting",
@@ -66,7 +72,8 @@ def notes(old: CloudRecordingStatus, new: CloudRecordingStatus) -> list[Note]:
         if condition.reason in ORDINARY or (before is not None and before.reason == condition.reason):
             continue
         kind: Kind = "Normal" if condition.reason in NEWS else "Warning"
-        found.append(Note(kind, condition.reason, condition.message or condition.reason))
+        name = CALLED.get(condition.reason, condition.reason)
+        found.append(Note(kind, name, condition.message or condition.reason))
     if new.phase in PHASES and new.phase is not old.phase:
         kind = "Warning" if new.phase is Phase.FAILED else "Normal"
         message = PHASES[new.phase]
@@ -97,6 +104,9 @@ def _finished(status: CloudRecordingStatus) -> str:
     uploaded = next((c for c in status.conditions if c.type == ConditionType.UPLOADED), None)
     if uploaded is not None and uploaded.status == "False":
         return f"finished, but not everything is in the bucket: {uploaded.message}"
+    made = next((c for c in status.conditions if c.type == ConditionType.CONVERTED), None)
+    if made is not None:
+        return f"finished{'' if made.status == 'True' else ', but not all files could be made'}: {made.message}"
     return PHASES[Phase.COMPLETED]
 
 

@@ -46,7 +46,7 @@ def test_by_attempt_and_number_with_the_operators_between() -> None:
         attempt(0, told(1), pod="lesson-0b9d2-f0", role="Finish", ago=1, reason="Uploaded"),
         operatorEvents=[fact(1, 306, MS - 60_000), fact(2, 305, MS - 5000), fact(3, 305, MS)],
     )
-    assert short(order.waiting(ended)) == ["0-1", "op-1", "1-1", "op-2", "f0-1", "op-3"]
+    assert short(order.waiting(ended)) == ["0-1", "op-1", "1-1", "op-2", "f-1", "op-3"]
 
 
 def test_what_is_settled_is_not_waited_for() -> None:
@@ -78,6 +78,45 @@ def test_replayed_dead_letters_come_first_with_the_keys_they_had() -> None:
     found = order.waiting(seen)
     assert short(found) == ["0-3", "0-7", "0-9"]
     assert [letter.since for letter in found] == [MS + 5, MS + 5, MS]
+
+
+def finisher(index: int, *seqs: int, **more: Any) -> dict[str, Any]:
+    return attempt(index, told(*seqs), pod=f"lesson-0b9d2-f{index}", role="Finish", **more)
+
+
+def test_finishers_are_one_source() -> None:
+    dead = {"ago": 30, "failed": True, "reason": "FinisherFailed"}
+    seen = status(attempt(0, told(1), ago=60), finisher(0, 1, 2, **dead), finisher(1, 1, 2, 3))
+    assert short(order.waiting(seen)) == ["0-1", "f-1", "f-2", "f-3"]
+    letters = order.waiting(seen)
+    later = status(attempt(0, told(1), ago=60), finisher(0, 1, 2, **dead), finisher(1, 2, 3))
+    assert order.waiting(later) == letters, "place and key are the same, whoever said it"
+    acked = status(attempt(0, acked=1, ago=60), finisher(0, 1, 2, acked=1, **dead), finisher(1, 3, acked=2))
+    assert short(order.waiting(acked)) == ["f-3"]
+    assert short(order.waiting(later, (), {order.FINISHER: 2})) == ["0-1", "f-3"]
+
+
+def test_a_last_word_that_comes_too_late_is_not_told_beside_the_operators() -> None:
+    late = attempt(0, {"events": [fact(1, 311), fact(2, 310)]}, pod="lesson-0b9d2-f0", role="Finish", ago=9)
+    assert short(order.waiting(status(late))) == ["f-1", "f-2"]
+    assert short(order.waiting(status(late, operatorEvents=[fact(1, 310)]))) == ["f-1", "op-1"]
+
+
+def test_a_gap_is_waited_for_while_any_finisher_may_fill_it() -> None:
+    seen = status(finisher(0, 1, 3, ago=30, failed=True), finisher(1))
+    assert short(order.waiting(seen, ["lesson-0b9d2-f0"])) == ["f-1"]
+    assert short(order.waiting(seen, ["lesson-0b9d2-f0", "lesson-0b9d2-f1"])) == ["f-1", "f-3"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=5), st.integers(0, 12))
+def test_each_event_of_a_ledger_is_told_once_whoever_reports_it(parts: list[tuple[int, int]], settled: int) -> None:
+    finishers = [finisher(n, *range(acked + 1, last + 1), acked=acked) for n, (acked, last) in enumerate(parts)]
+    every = [f["pod"] for f in finishers]
+    found = order.waiting(status(*finishers), every, {order.FINISHER: settled})
+    beyond = max(settled, *(acked for acked, _ in parts))
+    reported = {seq for acked, last in parts for seq in range(acked + 1, last + 1)}
+    assert [letter.seq for letter in found] == sorted(seq for seq in reported if seq > beyond)
+    assert {letter.source for letter in found} <= {order.FINISHER}
 
 
 @given(

@@ -140,6 +140,23 @@ def test_what_goes_with_a_deleted_recording_is_counted() -> None:
     assert "2 callbacks" in note.message
 
 
+def test_what_is_settled_of_one_finisher_is_settled_of_all() -> None:
+    def finisher(index: int, *seqs: int, **more: Any) -> dict[str, Any]:
+        told = {"events": [{"seq": seq, "type": 311, "ts": 1, "args": {"Status": 1, "TencentVod": {}}} for seq in seqs]}
+        return attempt(index, told, **{"pod": f"lesson-0b9d2-f{index}", "role": "Finish", **more})
+
+    both = [attempt(0, ago=60), finisher(0, 1, 2, acked=1, ago=9, failed=True), finisher(1, 2, 3, acked=1)]
+    rec = recording(status=accepted(attempts=both, callbacks={}, phase=Phase.FINALIZING))
+    letters = order.waiting(rec.status)
+    assert [letter.seq for letter in letters] == [2, 3]
+    plan = callbacks.noted(Plan(), look(rec, progress=Progress(tuple(Settled(letter) for letter in letters))))
+    assert plan.status is not None
+    assert [one.acked for one in plan.status.attempts] == [0, 3, 3]
+    assert order.waiting(plan.status) == []
+    assert plan.status.callbacks is not None
+    assert plan.status.callbacks.watermark == 2
+
+
 def test_progress_alone_is_written_only_when_it_is_due() -> None:
     rec = recording(status=accepted(attempts=[attempt(0, EVENTS)], callbacks={}))
     settled = tuple(Settled(letter) for letter in order.waiting(rec.status))

@@ -41,6 +41,26 @@ APP_SPEC: dict[str, Any] = {
     },
 }
 
+VOD_SPEC: dict[str, Any] = {**SPEC, "storage": {"vod": {"procedure": "check", "expireSeconds": 90_000}}}
+SPOOL = {"endpoint": "http://spool.test:8333", "bucket": "spool", "credentialsSecretRef": {"name": "spool-keys"}}
+BUCKET_VOD: dict[str, Any] = {
+    **APP_SPEC,
+    "vod": {
+        "spool": SPOOL,
+        "bucket": {
+            "endpoint": "http://vod.test:8333",
+            "bucket": "films",
+            "prefix": ["tv"],
+            "publicUrl": "https://cdn.test/films",
+            "credentialsSecretRef": {"name": "vod-keys"},
+        },
+    },
+}
+TENCENT_VOD: dict[str, Any] = {
+    **APP_SPEC,
+    "vod": {"spool": SPOOL, "tencent": {"subAppId": 7, "credentialsSecretRef": {"name": "cam-keys"}}},
+}
+
 
 def raw(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **meta: Any) -> dict[str, Any]:
     """A CloudRecording as the API server gives it."""

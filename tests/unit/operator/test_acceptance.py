@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from cloudrec_contract.conditions import Reason
-from cloudrec_contract.resources import GATEWAY, MADE_BY_LABEL
+from cloudrec_contract.resources import GATEWAY, MADE_BY_LABEL, RecordingAppSpec
 from cloudrec_operator import times
-from cloudrec_operator.observed import App, Recording, SecretData
+from cloudrec_operator.observed import App, Observed, Recording, SecretData
 from cloudrec_operator.policy import acceptance
-from tests.unit.operator.samples import APP_SPEC, NOW, SPEC, keys, recording, seen
+from tests.unit.operator.samples import APP_SPEC, BUCKET_VOD, NOW, SPEC, TENCENT_VOD, VOD_SPEC, keys, recording, seen
 
 
 def test_everything_there_is_accepted() -> None:
@@ -116,6 +116,85 @@ def test_a_region_that_the_app_does_not_know_is_waited_for(endpoints: list[dict[
     app = App.parse({"spec": {**APP_SPEC, "storage": {"endpoints": endpoints}}})
     verdict = acceptance.examine(seen(recording({**SPEC, "storage": {"bucket": bucket}}), app=app))
     assert (verdict.reason, verdict.final) == (reason, False)
+
+
+def vod(app: dict[str, Any] = BUCKET_VOD, **around: Any) -> Observed:
+    found: dict[str, Any] = {
+        "app": App.parse({"spec": app}),
+        "bucket_secret": keys("spool-keys", accessKey="A", secretKey="S"),
+        "vod_secret": keys("vod-keys", accessKey="A", secretKey="S", secretId="I"),
+        **around,
+    }
+    return seen(recording(VOD_SPEC), **found)
+
+
+def changed(app: dict[str, Any], **parts: dict[str, Any]) -> dict[str, Any]:
+    return {**app, "vod": {**app["vod"], **{part: {**app["vod"][part], **more} for part, more in parts.items()}}}
+
+
+@pytest.mark.parametrize("app", [BUCKET_VOD, TENCENT_VOD])
+def test_vod_is_accepted_when_the_app_has_it(app: dict[str, Any]) -> None:
+    assert acceptance.examine(vod(app)).accepted
+
+
+@pytest.mark.parametrize(
+    ("around", "reason", "told"),
+    [
+        ({"app": APP_SPEC}, Reason.APP_INVALID, "RecordingApp demo has no spec.vod: add one"),
+        ({"bucket_secret": None}, Reason.SECRET_NOT_FOUND, "Secret spool-keys with the VOD spool's credentials"),
+        ({"vod_secret": None}, Reason.SECRET_NOT_FOUND, "Secret vod-keys with the VOD credentials does not exist"),
+        ({"vod_secret": keys("vod-keys", accessKey="A")}, Reason.SECRET_INVALID, "lacks secretKey"),
+        (
+            {"app": TENCENT_VOD, "vod_secret": keys("cam-keys", accessKey="A", secretKey="S")},
+            Reason.SECRET_INVALID,
+            "Secret cam-keys with the VOD credentials lacks secretId",
+        ),
+        (
+            {"app": changed(BUCKET_VOD, spool={"endpoint": "http://h:99999"})},
+            Reason.APP_INVALID,
+            "vod.spool endpoint is not a URL",
+        ),
+        (
+            {"app": changed(BUCKET_VOD, bucket={"endpoint": "http://:80"})},
+            Reason.APP_INVALID,
+            "vod.bucket endpoint has no host",
+        ),
+        (
+            {"app": changed(BUCKET_VOD, bucket={"publicUrl": "https://:80/x"})},
+            Reason.APP_INVALID,
+            "vod.bucket publicUrl has no host",
+        ),
+        (
+            {"app": changed(TENCENT_VOD, tencent={"endpoint": "https://u:pw@vod"})},
+            Reason.APP_INVALID,
+            "vod.tencent endpoint is http",
+        ),
+        (
+            {"app": changed(TENCENT_VOD, tencent={"uploadEndpoint": "https://cos:0"})},
+            Reason.APP_INVALID,
+            "vod.tencent uploadEndpoint has no host",
+        ),
+        (
+            {"app": changed(BUCKET_VOD, spool={"endpoint": None, "vendor": "S3", "region": "local"})},
+            Reason.ENDPOINT_UNKNOWN,
+            "vod.spool: no endpoint is known for vendor S3",
+        ),
+    ],
+)
+def test_what_vod_lacks_is_told_and_waited_for(around: dict[str, Any], reason: Reason, told: str) -> None:
+    app = around.pop("app", BUCKET_VOD)
+    verdict = acceptance.examine(vod(app, **around))
+    assert (verdict.reason, verdict.final) == (reason, False)
+    assert told in verdict.message
+    assert "pw" not in verdict.message
+
+
+def test_a_recording_for_vod_has_the_apps_backup_alone() -> None:
+    spec = recording(VOD_SPEC).spec
+    assert spec is not None
+    for app, expected in ((BUCKET_VOD, None), ({**BUCKET_VOD, "storage": {"backup": BACKUP}}, "spare")):
+        found = acceptance.backup_of(spec, RecordingAppSpec.model_validate(app))
+        assert (found and found.bucket) == expected
 
 
 def test_a_spec_outside_the_contract_is_final() -> None:

@@ -67,7 +67,8 @@ def its_pod(index: int = 0, **changes: Any) -> Pod:
 def world(*attempts: dict[str, Any], told: Any = (SAID,), **around: Any) -> Observed:
     """A task whose recording has ended; with a backup store, and its keys."""
     meta = around.pop("meta", {})
-    status = accepted(attempts=list(attempts), phase=Phase.FINALIZING, operatorEvents=list(told))
+    since = timedelta(seconds=60)
+    status = accepted(attempts=list(attempts), phase=Phase.FINALIZING, since=since, operatorEvents=list(told))
     around = {"backup_secret": keys("backup-keys", accessKey="AK", secretKey="SK"), **around}
     return seen(recording(WITH_BACKUP, status, **meta), **around)
 
@@ -104,7 +105,10 @@ def test_files_in_the_backup_store_are_followed_by_a_finisher() -> None:
     then = decide(after(before, plan), SETTINGS)
     (made,) = [action for action in then.actions if isinstance(action, CreatePod)]
     assert made.manifest["metadata"]["name"] == "lesson-0b9d2-f0"
+    assert "CLOUDREC_CONVERT" not in str(made.manifest)
     assert told(then) == [(305, {"Status": 1})]
+    assert plan.status.phase_since == times.render(NOW), "its time counts from now on"
+    assert [c.type for c in plan.status.conditions if c.type == ConditionType.CONVERTED] == []
 
 
 @pytest.mark.parametrize(

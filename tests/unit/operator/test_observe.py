@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,9 +16,22 @@ from cloudrec_operator.running import Feed
 from cloudrec_operator.store import Key, Store
 from cloudrec_operator.watch import in_short
 from cloudrec_operator.workqueue import WorkQueue
-from tests.unit.operator.samples import NOW, SETTINGS, UID, accepted, attempt, recording
+from tests.unit.operator.samples import (
+    APP_SPEC,
+    BUCKET_VOD,
+    NOW,
+    SETTINGS,
+    SPEC,
+    TENCENT_VOD,
+    UID,
+    VOD_SPEC,
+    accepted,
+    attempt,
+    recording,
+)
 
 PODS = "/api/v1/namespaces/school/pods"
+EMPTY: Object = {"items": [], "metadata": {}}
 
 
 class Server:
@@ -134,6 +148,43 @@ async def test_a_pod_that_goes_has_its_namespace_looked_at(namespace: Any, expec
     calm = serving({"/api/v1/namespaces/school": namespace})
     assert not (await around(calm, attempt(0))).namespace_ends
     assert "/api/v1/namespaces/school" not in calm.asked
+
+
+async def test_the_namespace_of_a_finishers_pod_is_looked_at_although_the_recording_was_stopped() -> None:
+    finisher = {"pod": "lesson-0b9d2-f0", "role": "Finish"}
+    leaving = raw_pod(0, name="lesson-0b9d2-f0", deletionTimestamp="2026-01-01T00:00:00Z")
+    there = {f"{PODS}/lesson-0b9d2-f0": leaving, "/api/v1/namespaces/school": None}
+    both = [attempt(0, ago=9), attempt(0, **{**finisher, "podUID": "uid-0"})]
+    stopped = recording({**SPEC, "desiredState": "Stopped"}, accepted(attempts=both))
+    assert (await observer(serving(there)).around(stopped)).namespace_ends
+    deleted = replace(stopped, deleted_at=NOW)
+    server = serving(there)
+    assert not (await observer(server).around(deleted)).namespace_ends
+    assert "/api/v1/namespaces/school" not in server.asked
+
+
+@pytest.mark.parametrize(
+    ("spec", "app", "read"),
+    [
+        (SPEC, BUCKET_VOD, ["bucket-keys", "livekit-keys"]),
+        (VOD_SPEC, BUCKET_VOD, ["livekit-keys", "spool-keys", "vod-keys"]),
+        (VOD_SPEC, TENCENT_VOD, ["cam-keys", "livekit-keys", "spool-keys"]),
+        (VOD_SPEC, APP_SPEC, ["livekit-keys"]),
+        (SPEC, None, []),
+    ],
+)
+async def test_the_secrets_that_a_recording_goes_by_are_read(spec: Any, app: Any, read: list[str]) -> None:
+    secrets = "/api/v1/namespaces/school/secrets/"
+    group = "/apis/cloudrec.dev/v1alpha1/namespaces/school"
+    known = {f"{secrets}{name}": {"metadata": {"name": name}, "data": {}} for name in read}
+    metadata = {"name": "demo", "namespace": "school", "uid": "a", "resourceVersion": "1"}
+    there = {"metadata": metadata, "spec": app} if app else None
+    lists: dict[str, Object | None] = {f"{group}/recordingapps/demo": there, f"{group}/cloudrecordings": EMPTY}
+    server = Server({**known, **lists})
+    seen = await observer(server).around(recording(spec))
+    assert sorted(path.removeprefix(secrets) for path in server.asked if path.startswith(secrets)) == read
+    found = (seen.app_secret, seen.bucket_secret, seen.backup_secret, seen.vod_secret)
+    assert sorted(one.name for one in found if one is not None) == read
 
 
 def test_a_disruption_is_read_from_the_pod() -> None:

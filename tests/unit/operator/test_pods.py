@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 import yaml
 
+from cloudrec_contract.finish import ConvertTask
 from cloudrec_contract.mix import Mix
-from cloudrec_contract.resources import Mode, RecordingAppSpec, StreamKind, Streams
+from cloudrec_contract.resources import Mode, OutputFormat, RecordingAppSpec, StreamKind, Streams
 from cloudrec_contract.spool import ObjectStore, Task
 from cloudrec_operator.policy import pods
-from tests.unit.operator.samples import APP_SPEC, SETTINGS, SPEC, UID, recording
+from tests.unit.operator.samples import APP_SPEC, BUCKET_VOD, SETTINGS, SPEC, UID, VOD_SPEC, recording
 
 GOLDEN = Path(__file__).parent / "pod.yaml"
 
 
-def build(spec: dict[str, Any] | None = None) -> dict[str, Any]:
+def build(spec: dict[str, Any] | None = None, app: dict[str, Any] = APP_SPEC) -> dict[str, Any]:
     rec = recording(spec)
     assert rec.spec is not None
-    return pods.build(rec, rec.spec, RecordingAppSpec.model_validate(APP_SPEC), 0, 1_700_000_000_000, SETTINGS)
+    return pods.build(rec, rec.spec, RecordingAppSpec.model_validate(app), 0, 1_700_000_000_000, SETTINGS)
 
 
 def container(pod: dict[str, Any], name: str) -> dict[str, Any]:
@@ -79,6 +80,23 @@ def test_the_task_is_told_whole() -> None:
     assert store.key_prefix == f"school/2026/{UID}/"
     assert store.path_style
     assert "secret" not in json.dumps(env(build(spec), "uploader")["CLOUDREC_STORE"]).lower()
+
+
+def test_a_recording_for_vod_goes_to_the_spool_and_its_pod_has_no_keys_of_vod() -> None:
+    pod = build(VOD_SPEC, BUCKET_VOD)
+    store = ObjectStore.model_validate_json(env(pod, "uploader")["CLOUDREC_STORE"])
+    assert (store.bucket, store.key_prefix) == ("spool", f"{UID}/")
+    secrets = {v["secret"]["secretName"] for v in pod["spec"]["volumes"] if "secret" in v}
+    assert secrets == {"lesson-0b9d2-0-room", "spool-keys"}
+    task = ConvertTask.model_validate_json(env(pod, "uploader")["CLOUDREC_CONVERT"])
+    assert task.vod is not None
+    assert "CLOUDREC_CONVERT" not in env(pod, "recorder")
+
+
+def test_the_uploader_is_told_what_its_keys_will_be_needed_for() -> None:
+    told = env(build({**SPEC, "output": {"formats": ["AAC"]}}), "uploader")["CLOUDREC_CONVERT"]
+    assert ConvertTask.model_validate_json(told).formats == [OutputFormat.AAC]
+    assert "CLOUDREC_CONVERT" not in env(build(), "uploader")
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,30 @@ def test_completion_says_what_is_not_in_the_bucket() -> None:
     assert told[1].message.endswith("3 files are in the backup store")
 
 
+def test_files_that_were_made_are_told_of_once_and_what_failed_is_a_warning() -> None:
+    def converted(truth: conditions.Truth, reason: Reason, message: str, phase: Phase) -> CloudRecordingStatus:
+        return status(phase, Fact(ConditionType.CONVERTED, truth, reason, message), files=2)
+
+    busy = converted("Unknown", Reason.CONVERTING, "10 %", Phase.FINALIZING)
+    more = converted("Unknown", Reason.CONVERTING, "20 %", Phase.FINALIZING)
+    assert transitions.notes(status(Phase.FINALIZING, files=2), busy) == transitions.notes(busy, more) == []
+    made = converted("True", Reason.REENCODED, "3 files; in VOD", Phase.COMPLETED)
+    told = transitions.notes(more, made)
+    assert [(n.type, n.reason) for n in told] == [("Normal", "Converted"), ("Normal", "Completed")]
+    assert told[1].message == "finished: 3 files; in VOD"
+    failed = converted("False", Reason.CONVERT_FAILED, "MP4 of anna", Phase.COMPLETED)
+    told = transitions.notes(more, failed)
+    assert [(n.type, n.reason) for n in told] == [("Warning", "ConvertFailed"), ("Normal", "Completed")]
+    assert told[1].message == "finished, but not all files could be made: MP4 of anna"
+    nothing = converted("True", Reason.NOTHING_TO_CONVERT, "nothing was recorded", Phase.COMPLETED)
+    assert [n.reason for n in transitions.notes(more, nothing)] == ["Completed"]
+    kept = converted("True", Reason.HLS_KEPT, "not allowed", Phase.COMPLETED)
+    assert [(n.type, n.reason) for n in transitions.notes(more, kept)] == [
+        ("Warning", "HLSKept"),
+        ("Normal", "Completed"),
+    ]
+
+
 def told(kind: int, **args: int) -> dict[str, object]:
     return {"seq": 1, "type": kind, "ts": 1, "args": args}
 
