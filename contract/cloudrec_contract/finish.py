@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from cloudrec_contract.model import Lenient
 from cloudrec_contract.naming import FileNames
@@ -88,8 +88,10 @@ class Output(Lenient):
     """All files of one format of one user's main or aux, or of the mixed recording (`user_id` empty, `media` mix).
 
     `reencoded`: why something was encoded anew, empty when nothing was. `faults`: what is not in it, or why it could
-    not be made or stored.
+    not be made or stored. `notes`: what else is to be known of its files. It is written as it comes about.
     """
+
+    model_config = ConfigDict(frozen=False)
 
     user_id: str
     media: str
@@ -98,14 +100,23 @@ class Output(Lenient):
     files: list[StoredFile] = []
     reencoded: list[str] = []
     faults: list[str] = []
+    notes: list[str] = []
     failed: bool = False
 
 
 class Ledger(Lenient):
-    """`events` are numbered from 1 without gaps. `done`: nothing is to be made any more."""
+    """`events` are numbered from 1 without gaps. `done`: nothing is to be made any more.
+
+    `making`: what is stored so far of an output that is not whole. `sessions`: by file name the token of an upload to
+    VOD whose end is not known. It is written as it comes about.
+    """
+
+    model_config = ConfigDict(frozen=False)
 
     task_id: str
     outputs: list[Output] = []
+    making: Output | None = None
+    sessions: dict[str, str] = {}
     events: list[EventFact] = []
     done: bool = Field(False)
 

@@ -18,7 +18,7 @@ from cloudrec_local.stack import Stack
 from cloudrec_local.verify import DAMAGED, Kind, verify
 from cloudrec_recorder.finisher.depot import Depot
 from cloudrec_recorder.finisher.drain import Away, Drain, Outcome, Stopped
-from cloudrec_recorder.finisher.work import Finisher
+from cloudrec_recorder.finisher.drainwork import DrainWork
 from cloudrec_recorder.uploader.store import BucketRefused
 from tests.cluster.faulty_front import front
 from tests.cluster.test_uploader_bucket import Bucket
@@ -306,7 +306,7 @@ async def test_a_bucket_that_is_still_away_is_waited_for(pair: Pair, tmp_path: P
         backup = pair.depots()[1]
         drain = Drain(bucket, backup, pair.scratch, pair.stop, lambda: BEGIN)
         way.fault = "away"
-        finisher = Finisher(drain, said.append, pair.stop, seconds=60, place="there", pause=lambda _: time.sleep(0.05))
+        finisher = DrainWork(drain, said.append, pair.stop, seconds=60, place="there", pause=lambda _: time.sleep(0.05))
         task = asyncio.create_task(finisher.run())
         await until(lambda: said)
         assert said[0].conditions[0].reason == Reason.BUCKET_UNREACHABLE

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import boto3
 import botocore
@@ -35,6 +35,12 @@ from tests.unit.uploader.helpers import TASK, Recorder, until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+DENIED: Any = {
+    "Error": {"Code": "AccessDenied", "Message": "scripted"},
+    "ResponseMetadata": {"HTTPStatusCode": 403},
+}
 
 
 class Bucket:
@@ -119,6 +125,44 @@ def test_the_write_check_leaves_nothing_behind(bucket: Bucket) -> None:
     bucket.store().check()
     assert bucket.names() == set()
     assert CHECK_OBJECT == ".cloudrec-write-check"
+
+
+def test_the_check_for_files_that_are_made_later(bucket: Bucket) -> None:
+    S3Store(bucket.where, bucket.credentials, reads=True, removes=True).check()
+    assert bucket.names() == set()
+
+
+@pytest.mark.parametrize(
+    ("call", "right"), [("list_objects_v2", "list (s3:ListBucket)"), ("get_object", "read (s3:GetObject)")]
+)
+def test_without_rights_to_read_nothing_can_be_made(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, call: str, right: str
+) -> None:
+    store = S3Store(bucket.where, bucket.credentials, reads=True)
+
+    def denied(**_: Any) -> NoReturn:
+        raise ClientError(DENIED, call)
+
+    monkeypatch.setattr(store._client(), call, denied)
+    with pytest.raises(BucketRefused) as refused:
+        store.check()
+    assert refused.value.code == "AccessDenied"
+    assert refused.value.message == f"the keys may not {right}, which MP4, AAC and VOD need: scripted"
+    bucket.store().check()  # writing is enough without
+
+
+def test_without_rights_to_delete_it_is_said_that_hls_stays(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = S3Store(bucket.where, bucket.credentials, reads=True, removes=True)
+
+    def denied(**_: Any) -> NoReturn:
+        raise ClientError(DENIED, "DeleteObject")
+
+    monkeypatch.setattr(store._client(), "delete_object", denied)
+    store.check()
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "playlists and segments will stay" in warning
 
 
 @pytest.mark.parametrize(

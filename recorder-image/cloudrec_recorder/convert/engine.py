@@ -75,7 +75,7 @@ class Orders:
 
     `name` gets a part's number, None when there is one part only, and gives the file's name. `progress` gets bytes done
     and bytes in all; what it raises ends the conversion. `deliver` gets each file as soon as its name is certain, and
-    may take it away.
+    may take it away; with `taken` it always does, so that two files' room on the disk is enough.
     """
 
     name: Callable[[int | None], str]
@@ -83,6 +83,7 @@ class Orders:
     encoding: recode.Encoding | None = None
     progress: Callable[[int, int], None] = lambda _done, _all: None
     deliver: Callable[[Made], None] = lambda _made: None
+    taken: bool = False
 
 
 def to_mp4(stream: Stream, source: Source, folder: Path, orders: Orders) -> Converted:
@@ -148,6 +149,8 @@ def _room(stream: Stream, total: int, orders: Orders) -> int:
 
 
 def _check_space(folder: Path, total: int, orders: Orders) -> None:
+    if orders.taken and orders.limits.bytes is not None:
+        total = min(total, 2 * orders.limits.bytes)
     needed = total + total // 50 + _SPARE_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:

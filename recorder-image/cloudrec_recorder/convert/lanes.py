@@ -27,6 +27,7 @@ _OFF: Final = CLOCK
 """A segment whose time stamps differ by more from its playlist's time is placed by the playlist."""
 _USUAL: Final = CLOCK // 30
 _AHEAD: Final = 2
+_AHEAD_BYTES: Final = 8 << 20
 _SHARED: Final = 8
 _HEAD_BYTES: Final = 1 << 16
 _NOTHING: Final = 1 << 62
@@ -58,13 +59,16 @@ class Reader:
         """In order; those that are not there or have nothing whole are left out."""
         rest = iter(uses)
         ahead: deque[tuple[Use, Future[Demuxed]]] = deque()
+        held = 0
         while True:
-            while len(ahead) <= _AHEAD and (use := next(rest, None)) is not None:
+            while len(ahead) <= _AHEAD and held <= _AHEAD_BYTES and (use := next(rest, None)) is not None:
+                held += self._sizes(use.piece.name)
                 ahead.append((use, self._begin(use.piece.name)))
             if not ahead:
                 return
             use, future = ahead.popleft()
             name = use.piece.name
+            held -= self._sizes(name)
             try:
                 demuxed = future.result()
             except Missing as missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
+from cloudrec_recorder.uploader import large
 from cloudrec_recorder.uploader.s3 import S3Store, classify
 from cloudrec_recorder.uploader.store import BucketUnreachable, FileGone, StoreError, UploadFailed
 
@@ -74,6 +75,12 @@ class Depot(S3Store):
                     raise UploadFailed("TooLarge", f"{name} has {answer['ContentLength']} bytes")
                 data: bytes = body.read()
                 return data
+
+    def put_file(self, name: str, path: Path, kind: str, heed: Callable[[], None]) -> None:
+        """A file of any size; `kind` is its content type. `heed` is called between its parts, and may raise."""
+        with _told(name):
+            key = self._where.key_prefix + name
+            large.upload_file(self._client(), self._where.bucket, key, path, kind, heed=heed)
 
     def remove(self, name: str) -> None:
         """Harmless when it is not there."""

@@ -64,7 +64,7 @@ class Engine:
 
     `backup` takes files once the bucket has failed for `backup_seconds`; without it they wait for the bucket alone.
     Above `high_water` bytes the spool is emptied. `salvage` ends the journal of a recorder that died (False: it lives)
-    or raises SalvageFailed.
+    or raises SalvageFailed. `vod`: the files are on their way to VOD, and no event tells of them.
 
     Raises OSError from `run` when the spool cannot be read or written: a new process has to try. A full disk is no such
     case: segments that are confirmed go all the same, and what has to be logged is logged when that has made room.
@@ -82,10 +82,11 @@ class Engine:
         backup_seconds: float = 30.0,
         high_water: int | None = None,
         salvage: Callable[[], Awaitable[bool]] | None = None,
+        vod: bool = False,
         clock: Callable[[], int] = wall_ms,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.state = State()
+        self.state = State(vod=vod)
         self.finished = asyncio.Event()
         self._spool = spool
         self._media = spool / MEDIA

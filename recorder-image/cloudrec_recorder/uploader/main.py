@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+from cloudrec_contract.resources import OutputFormat
 from cloudrec_contract.spool import DRAINED, TASK
 from cloudrec_recorder.logs import configure
 from cloudrec_recorder.uploader.engine import Engine
@@ -46,6 +47,7 @@ async def run(settings: Settings, store: Store, backup: Store | None, recordings
         backup_seconds=settings.backup_seconds,
         high_water=settings.high_water,
         salvage=end_journal,
+        vod=settings.convert is not None and settings.convert.vod is not None,
     )
 
     def changed(now: Wishes) -> None:
@@ -117,7 +119,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _run(settings: Settings) -> None:
-    store = S3Store(settings.store, settings.credentials)
+    convert = settings.convert
+    store = S3Store(
+        settings.store,
+        settings.credentials,
+        reads=convert is not None,
+        removes=convert is not None and (convert.vod is not None or OutputFormat.HLS not in convert.formats),
+    )
     backup = None
     if settings.backup is not None and settings.backup_credentials is not None:
         backup = S3Store(settings.backup, settings.backup_credentials)

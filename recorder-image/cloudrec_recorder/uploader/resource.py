@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -83,13 +83,16 @@ class Api(Protocol):
     def watch(self, resource_version: str) -> AsyncIterator[Resource]: ...
 
 
-async def follow(api: Api, read: Callable[[Resource | None], Wishes], changed: Callable[[Wishes], None]) -> None:
-    """Call `changed` with the resource's wishes, now and whenever they change, until cancelled.
+T = TypeVar("T")
 
-    An API server that is away changes nothing: the last wishes hold, and it is asked again with a capped backoff.
+
+async def follow(api: Api, read: Callable[[Resource | None], T], changed: Callable[[T], None]) -> None:
+    """Call `changed` with what `read` makes of the resource, now and whenever that changes, until cancelled.
+
+    An API server that is away changes nothing: what was read last holds, and it is asked again with a capped backoff.
     """
     failures = 0
-    last: Wishes | None = None
+    last: T | None = None
 
     def see(resource: Resource | None) -> None:
         nonlocal last

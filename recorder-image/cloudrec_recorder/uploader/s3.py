@@ -14,6 +14,8 @@ import logging
 import os
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -103,11 +105,16 @@ def _answered(error: ClientError) -> StoreError:
 
 
 class S3Store:
-    """`credentials` is a folder with the files accessKey and secretKey, read again when they change."""
+    """`credentials` is a folder with the files accessKey and secretKey, read again when they change.
 
-    def __init__(self, where: ObjectStore, credentials: Path) -> None:
+    `reads`: the check is for rights to list and to read, too; `removes`: rights to delete are wished for.
+    """
+
+    def __init__(self, where: ObjectStore, credentials: Path, *, reads: bool = False, removes: bool = False) -> None:
         self._where = where
         self._folder = credentials
+        self._reads = reads
+        self._removes = removes
         self._lock = threading.Lock()
         self._made: tuple[tuple[Secret, Secret], S3Client] | None = None
 
@@ -118,11 +125,19 @@ class S3Store:
             client.put_object(Bucket=self._where.bucket, Key=key, Body=b"")
         except (BotoCoreError, ClientError, ResponseParserError, OSError) as error:
             raise classify(error) from error
+        if self._reads:
+            bucket, prefix = self._where.bucket, self._where.key_prefix
+            with _may("list", "s3:ListBucket"):
+                client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+            with _may("read", "s3:GetObject"), client.get_object(Bucket=bucket, Key=key)["Body"] as body:
+                body.read()
         try:
             client.delete_object(Bucket=self._where.bucket, Key=key)
         except (BotoCoreError, ClientError, ResponseParserError) as error:
             # Rights to write without rights to delete are a good set-up.
             logger.info("the write check's object stays in the bucket: %s", classify(error))
+            if self._removes:
+                logger.warning("the keys may not delete: playlists and segments will stay, though no HLS is asked for")
 
     def put_segment(self, name: str, path: Path) -> Stored:
         try:
@@ -172,6 +187,19 @@ class S3Store:
         except FileNotFoundError as error:
             raise BucketRefused("NoCredentials", f"the Secret has no {Path(error.filename).name}") from error
         return Secret(access), Secret(secret)
+
+
+@contextmanager
+def _may(what: str, right: str) -> Iterator[None]:
+    """A refusal says which right is missing, and what for."""
+    try:
+        yield
+    except (BotoCoreError, ClientError, ResponseParserError, OSError) as error:
+        failed = classify(error)
+        if isinstance(failed, BucketRefused):
+            why = f"the keys may not {what} ({right}), which MP4, AAC and VOD need: {failed.message}"
+            raise BucketRefused(failed.code, why) from error
+        raise failed from error
 
 
 def _make(where: ObjectStore, access: Secret, secret: Secret) -> S3Client:

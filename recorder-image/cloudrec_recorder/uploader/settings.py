@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from cloudrec_contract.finish import ConvertTask
 from cloudrec_contract.spool import ObjectStore, Task
 from cloudrec_recorder.uploader.kube import server_url
 from cloudrec_recorder.uploader.spoolgauge import parse_quantity
@@ -31,6 +32,11 @@ when there is a backup store:
 
   CLOUDREC_BACKUP_STORE                    as CLOUDREC_STORE
   CLOUDREC_BACKUP_CREDENTIALS              as CLOUDREC_BUCKET_CREDENTIALS
+
+when files are made after the end, or brought to VOD:
+
+  CLOUDREC_CONVERT                         what there is to be, as JSON: the bucket's keys have to be allowed to list
+                                           and to read then (and to delete, when no HLS is asked for)
 
 and, seldom needed:
 
@@ -73,6 +79,7 @@ class Settings:
     api_server: str
     backup: ObjectStore | None = None
     backup_credentials: Path | None = None
+    convert: ConvertTask | None = None
     backup_seconds: float = 30.0
     high_water: int | None = None
     salvage_seconds: float = 60.0
@@ -117,6 +124,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         return int(limit * part)
 
     backup = environ.get("CLOUDREC_BACKUP_STORE")
+    convert = environ.get("CLOUDREC_CONVERT")
     level = environ.get("CLOUDREC_LOG_LEVEL") or "INFO"
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError("CLOUDREC_LOG_LEVEL is not one of DEBUG, INFO, WARNING, ERROR")
@@ -134,6 +142,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         api_server=api_server,
         backup=_model(ObjectStore, "CLOUDREC_BACKUP_STORE", backup) if backup else None,
         backup_credentials=Path(text("CLOUDREC_BACKUP_CREDENTIALS")) if backup else None,
+        convert=_model(ConvertTask, "CLOUDREC_CONVERT", convert) if convert else None,
         backup_seconds=number("CLOUDREC_BACKUP_SECONDS", 30.0),
         high_water=high_water(),
         salvage_seconds=number("CLOUDREC_SALVAGE_SECONDS", 60.0),

@@ -48,6 +48,8 @@ CLOCKS = 4096
 UNACKED_EVENTS = 64
 LAST_IN = {EventType.UPLOAD_ERROR: 1, EventType.FILE_SLICE: 2, EventType.FILE_INFO: 2}
 """When more events wait than fit, these give way to all others, those with the higher rank first."""
+NOT_IN_VOD = frozenset({EventType.UPLOAD_START, EventType.FILE_INFO, EventType.FILE_SLICE})
+"""Events that are about a bucket of the customer's."""
 FILES = 512
 IMAGES = 256
 """URLs whose failure is told of."""
@@ -66,10 +68,12 @@ class Fact:
 
 
 class State(Holdings):
-    """The fold. `take` and `take_own` add a record of the journal and of the own log."""
+    """The fold. `take` and `take_own` add a record of the journal and of the own log. `vod`: files go there later, and
+    what is logged of this bucket is not reported."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, vod: bool = False) -> None:
         super().__init__()
+        self._vod = vod
         self.started = False
         """The write check has passed, in this process or an earlier one."""
         self.refused = False
@@ -133,7 +137,8 @@ class State(Holdings):
                 self.trouble = None
                 self.in_use = False
             case Said():
-                self.events.append(EventFact(seq=record.seq, type=record.event, ts=record.ts, args=record.args))
+                if not (self._vod and record.event in NOT_IN_VOD):
+                    self.events.append(EventFact(seq=record.seq, type=record.event, ts=record.ts, args=record.args))
                 self._said.add((record.event, _subject(record)))
                 self._errors_said += record.event == EventType.UPLOAD_ERROR
                 if record.event == EventType.UPLOAD_START:

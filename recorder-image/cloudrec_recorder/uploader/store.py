@@ -60,7 +60,8 @@ class Store(Protocol):
     """
 
     def check(self) -> None:
-        """Put and delete a small object, so that a recording is not begun that cannot be stored."""
+        """Put and delete a small object, so that a recording is not begun that cannot be stored; and see that it can be
+        read, when something is to be made of it."""
 
     def put_segment(self, name: str, path: Path) -> Stored: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -301,3 +302,16 @@ def test_nothing_of_an_empty_user(recorded: Recorded) -> None:
     for path in recorded.files("_video_"):
         path.unlink()
     assert planned(recorded.folder).streams == ()
+
+
+def test_files_that_are_taken_away_need_room_for_two(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording of a day is larger than any disk."""
+    recorded.video("alice", (1, 3))
+    source = FolderSource(recorded.folder)
+    monkeypatch.setattr(source, "sizes", lambda: {path.name: 1 << 40 for path in recorded.files("")})
+    free = shutil.disk_usage(recorded.folder)._replace(free=5 << 30)
+    monkeypatch.setattr("cloudrec_recorder.convert.engine.shutil.disk_usage", lambda _: free)
+    stream = planned(recorded.folder).streams[0]
+    with pytest.raises(NoSpace):
+        to_mp4(stream, source, recorded.folder, Orders(name))
+    assert to_mp4(stream, source, recorded.folder, Orders(name, taken=True)).files

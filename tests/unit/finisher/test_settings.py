@@ -29,6 +29,7 @@ ENVIRONMENT = {
 
 def test_the_whole_environment() -> None:
     settings = from_environment(ENVIRONMENT)
+    assert settings.backup is not None
     assert (settings.store.bucket, settings.backup.bucket) == ("b", "spare")
     assert settings.credentials == Path("/bucket")
     assert settings.api_server == "https://[fd00::1]:443"
@@ -64,5 +65,31 @@ def test_without_a_setting_it_exits_with_2(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_every_variable_is_in_the_help() -> None:
-    for name in ENVIRONMENT:
+    for name in (*ENVIRONMENT, "CLOUDREC_CONVERT", "CLOUDREC_VOD_CREDENTIALS", "CLOUDREC_ACK_SECONDS"):
         assert name.removeprefix("KUBERNETES_SERVICE") in HELP
+
+
+CONVERT = {"sdkAppId": 1, "room": {"id": "1"}, "mode": "Single", "formats": ["MP4"]}
+VOD = {**CONVERT, "vod": {"options": {}, "account": {"region": "r", "endpoint": "http://vod"}}}
+ALONE = {name: value for name, value in ENVIRONMENT.items() if "BACKUP" not in name}
+
+
+def test_a_conversion_needs_no_backup() -> None:
+    settings = from_environment({**ALONE, "CLOUDREC_CONVERT": json.dumps(CONVERT)})
+    assert settings.backup is None
+    assert settings.convert is not None
+    assert (settings.convert.max_file_minutes, settings.ack_seconds) == (1440, 300)
+
+
+@pytest.mark.parametrize(
+    ("environment", "complaint"),
+    [
+        (ALONE, "CLOUDREC_BACKUP_STORE and CLOUDREC_CONVERT are both not set"),
+        ({**ENVIRONMENT, "CLOUDREC_BACKUP_CREDENTIALS": ""}, "CLOUDREC_BACKUP_CREDENTIALS is not set"),
+        ({**ALONE, "CLOUDREC_CONVERT": "{}"}, "CLOUDREC_CONVERT"),
+        ({**ALONE, "CLOUDREC_CONVERT": json.dumps(VOD)}, "CLOUDREC_VOD_CREDENTIALS is not set"),
+    ],
+)
+def test_what_does_not_go_together(environment: dict[str, str], complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        from_environment(environment)

@@ -41,6 +41,16 @@ def test_the_whole_environment() -> None:
     assert settings.give_up_seconds == 3000
 
 
+def test_files_that_are_made_after_the_end() -> None:
+    told = {"sdkAppId": 1, "room": {"id": "1"}, "mode": "Single", "formats": ["HLS", "MP4"]}
+    assert from_environment(ENVIRONMENT).convert is None
+    convert = from_environment({**ENVIRONMENT, "CLOUDREC_CONVERT": json.dumps(told)}).convert
+    assert convert is not None
+    assert convert.formats == ["HLS", "MP4"]
+    with pytest.raises(SettingsError, match="CLOUDREC_CONVERT is wrong: sdkAppId"):
+        from_environment({**ENVIRONMENT, "CLOUDREC_CONVERT": "{}"})
+
+
 def test_an_ipv6_api_server() -> None:
     settings = from_environment({**ENVIRONMENT, "KUBERNETES_SERVICE_HOST": "fd00::1"})
     assert settings.api_server == "https://[fd00::1]:443"

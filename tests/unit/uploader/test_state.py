@@ -644,3 +644,23 @@ def test_a_journal_of_impossible_times_is_left_out_and_the_rest_is_published() -
             decode_record(line.encode())
     (waiting,) = state.unpublished()
     assert len(parse(state.publication(waiting).text.decode()).segments) == 1
+
+
+def test_for_vod_nothing_is_said_of_the_bucket() -> None:
+    state = State(vod=True)
+    state.take_own(started())
+    assert state.started
+    state.take(JoinedRecord(ts=1))
+    state.take(track())
+    state.take(segment("a_1.ts"))
+    state.take_own(uploaded("a_1.ts"))
+    publish(state)
+    state.take(LeftRecord(ts=9, leave_code=0))
+    say(state)
+    assert say(state) == []
+    assert [(event.seq, event.type) for event in state.report(0).events] == [(1, 301), (2, 302)]
+    again = State(vod=True)
+    again.take_own(started())
+    for event in state.events:
+        again.take_own(Said(ts=event.ts, seq=event.seq, event=event.type, args=event.args))
+    assert (again.started, again.next_seq) == (True, 3)

@@ -9,7 +9,7 @@ from typing import Any
 from cloudrec_contract.conditions import Reason
 from cloudrec_contract.resources import Report, ReportState
 from cloudrec_recorder.finisher.drain import Away, Outcome, Stopped
-from cloudrec_recorder.finisher.work import CAP_SECONDS, FAULTY_PASSES, Finisher
+from cloudrec_recorder.finisher.drainwork import CAP_SECONDS, FAULTY_PASSES, DrainWork
 
 AWAY = Away(Reason.BUCKET_UNREACHABLE, "the bucket: 503: scripted")
 
@@ -48,7 +48,7 @@ async def finish(script: Script, seconds: float = 86400) -> tuple[str, list[Repo
     said: list[Report] = []
     clock = Clock()
     told: Callable[[Report], Any] = said.append
-    finisher = Finisher(
+    finisher = DrainWork(
         script,
         told,
         threading.Event(),

@@ -1,4 +1,4 @@
-"""Passes until all is done, with pauses; and what is said of it."""
+"""Passes of the drain until all is done, with pauses; and what is said of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Passes(Protocol):
     def run(self) -> Outcome: ...
 
 
-class Finisher:
+class DrainWork:
     """`tell` gets the whole report when something has happened, not as files go by. `place`: where the backup is."""
 
     def __init__(
