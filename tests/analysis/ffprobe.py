@@ -14,7 +14,7 @@ class FFprobeMissing(RuntimeError):
         super().__init__("the program `ffprobe` is missing: get it with  apt-get install -y ffmpeg")
 
 
-def ffprobe_warnings(playlist: Path, timeout: float = 60) -> list[str]:
+def ffprobe_warnings(file: Path, timeout: float = 60) -> list[str]:
     """Have ffprobe read every packet and decode every frame; what it printed at level warning, line by line.
 
     An exit code that is not zero is one more line. Raises FFprobeMissing.
@@ -22,11 +22,12 @@ def ffprobe_warnings(playlist: Path, timeout: float = 60) -> list[str]:
     program = shutil.which("ffprobe")
     if program is None:
         raise FFprobeMissing
+    of_playlists = ("-allowed_extensions", "ALL") if file.suffix == ".m3u8" else ()
     done = subprocess.run(
         [
             *(program, "-hide_banner", "-v", "warning", "-count_frames", "-count_packets"),
-            *("-protocol_whitelist", "file", "-allowed_extensions", "ALL"),
-            *("-show_entries", "stream=nb_read_frames", "-of", "csv=p=0", "-i", str(playlist)),
+            *("-protocol_whitelist", "file", *of_playlists),
+            *("-show_entries", "stream=nb_read_frames", "-of", "csv=p=0", "-i", str(file)),
         ],
         capture_output=True,
         text=True,
