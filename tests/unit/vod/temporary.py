@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,10 @@ def _roles() -> dict[str, Any]:
     }
 
 
+def _identity(name: str, actions: list[str]) -> dict[str, Any]:
+    return {"name": name, "credentials": [{"accessKey": name, "secretKey": name}], "actions": actions}
+
+
 @dataclass(frozen=True)
 class Temporary:
     state: StackState
@@ -80,13 +84,16 @@ class Temporary:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Temporary]:
+def running(folder: Path, keys: Mapping[str, list[str]] | None = None) -> Iterator[Temporary]:
+    """`keys`: further keys, which are secret and access key in one, with SeaweedFS' actions."""
     state = new_state("vod", "0", ["bucket"], {})
     home = Home(folder)
     part = bucket(state, home, tool("weed"))
     for file, content in part.files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
+        known = json.loads(content)
+        known["identities"] += [_identity(name, actions) for name, actions in (keys or {}).items()]
+        file.write_text(json.dumps(known))
     roles = folder / "roles.json"
     roles.write_text(json.dumps(_roles()))
     with (folder / "log").open("wb") as log:
