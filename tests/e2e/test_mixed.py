@@ -24,8 +24,8 @@ from cloudrec_local.synthetic.plan import Plan, standard_plan
 from cloudrec_local.synthetic.process import SyntheticUsers
 from tests.analysis.composed import look, pictures
 from tests.chaos.scene import container
-from tests.e2e.task import Cluster, recording
-from tests.e2e.test_gateway import _gone, _named, client, storage, until
+from tests.e2e.task import Cluster, named, recording
+from tests.e2e.test_gateway import _gone, client, storage, until
 
 pytestmark = [pytest.mark.media, pytest.mark.cluster]
 
@@ -78,7 +78,7 @@ async def test_people_come_and_go_and_the_layout_changes(stack: Stack, tmp_path:
         await users.do("user-1", "leave")
         left = time.time()
         await asyncio.sleep(4)
-        name = await _named(cluster, task)
+        name = await named(cluster, task)
         objects = await cluster.objects(name)
         await asyncio.to_thread(sdk.delete, task)
         await cluster.phase(name, Phase.COMPLETED)
