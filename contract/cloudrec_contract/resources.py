@@ -109,16 +109,10 @@ class BackupBucket(Model):
     model_config = ConfigDict(json_schema_extra=cel(_ONE_ADDRESS))
 
 
-class VodBucket(Model):
+class VodBucket(BackupBucket):
     """A bucket that files are played from. Its keys need to write; to have files deleted after `expireSeconds` (in
     whole days), to write lifecycle rules, too. The Secret holds `accessKey` and `secretKey`."""
 
-    vendor: Vendor | None = None
-    endpoint: Endpoint | None = None
-    region: Region = "us-east-1"
-    bucket: BucketName
-    prefix: list[Prefix] = Field([], max_length=16, description="folders above the task's own, joined by /")
-    credentials_secret_ref: SecretRef
     public_url: str | None = Field(
         None,
         pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
@@ -126,8 +120,6 @@ class VodBucket(Model):
         description="where the bucket's content is to be had by everybody; left out: addresses are signed",
     )
     presign_seconds: int = Field(604800, ge=60, le=604800, description="how long a signed address is good")
-
-    model_config = ConfigDict(json_schema_extra=cel(_ONE_ADDRESS))
 
 
 class TencentVod(Model):

@@ -202,29 +202,37 @@ def _may(what: str, right: str) -> Iterator[None]:
         raise failed from error
 
 
+def s3_client(
+    endpoint: str, region: str, access: Secret, secret: Secret, token: Secret | None = None, *, path_style: bool
+) -> S3Client:
+    """`token`: of temporary keys. Raises ValueError when the endpoint is none."""
+    client: S3Client = botocore.session.Session().create_client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region,
+        aws_access_key_id=access.reveal(),
+        aws_secret_access_key=secret.reveal(),
+        aws_session_token=token.reveal() if token is not None else None,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if path_style else "virtual"},
+            retries={"total_max_attempts": TRIES, "mode": "standard"},
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            max_pool_connections=8,
+            tcp_keepalive=True,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )  # type: ignore[assignment]
+    return client
+
+
 def _make(where: ObjectStore, access: Secret, secret: Secret) -> S3Client:
     try:
-        client: S3Client = botocore.session.Session().create_client(
-            "s3",
-            endpoint_url=where.endpoint,
-            region_name=where.region,
-            aws_access_key_id=access.reveal(),
-            aws_secret_access_key=secret.reveal(),
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path" if where.path_style else "virtual"},
-                retries={"total_max_attempts": TRIES, "mode": "standard"},
-                connect_timeout=CONNECT_SECONDS,
-                read_timeout=READ_SECONDS,
-                max_pool_connections=8,
-                tcp_keepalive=True,
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )  # type: ignore[assignment]
+        return s3_client(where.endpoint, where.region, access, secret, path_style=where.path_style)
     except ValueError as error:
         raise BucketRefused("InvalidEndpoint", str(error)) from error
-    return client
 
 
 def _open_plainly(path: Path) -> IO[bytes]:
