@@ -133,6 +133,8 @@ class RtpStream:
     def service(self, now: float, local_ssrc: int, send: Send) -> None:
         """Ask for what is missing, or give it up; call it about every 30 ms."""
         if self._hole_since is not None:
+            if self._nacked_at < self._hole_since:
+                self._hole_since = now  # time in which nobody could ask, as when the machine was busy, does not count
             patience = LEAD_SECONDS if self._leading else GIVE_UP_SECONDS[self.output.key.kind]
             if now - self._hole_since > patience:
                 self._give_up()

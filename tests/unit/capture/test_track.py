@@ -115,6 +115,19 @@ def test_what_is_sent_again_fills_the_hole() -> None:
     assert stage.kinds() == [205]
 
 
+@pytest.mark.parametrize("key", [VIDEO, AUDIO])
+def test_a_hole_that_nobody_could_ask_for_is_asked_for_before_it_is_given_up(key: TrackKey) -> None:
+    stage = Stage(key)
+    stage.packet(0, key=True)
+    stage.packet(2)
+    stage.tick(3)  # the machine had no time for this process
+    assert stage.kinds() == [205]
+    stage.packet(1)
+    stage.tick()
+    assert stage.stream.lost == 0
+    assert stage.indices() == [0, 1, 2]
+
+
 def test_audio_gives_up_sooner() -> None:
     stage = Stage(AUDIO)
     stage.packet(0)
