@@ -81,6 +81,7 @@ class RtpStream:
         self._depacketizer: Depacketizer | None = None
         self._next: int | None = None  # the sequence number that follows, unwrapped, as in `_pending`
         self._pending: dict[int, _Pending] = {}
+        self._furthest = 0  # of those pending
         self._hole_since: float | None = None
         self._nacked_at = float("-inf")
         self._stray: int | None = None
@@ -119,6 +120,7 @@ class RtpStream:
         if extended < following:
             return  # a duplicate, or given up before
         self._stray = None
+        arrival = self._no_later_than_what_follows(extended, arrival)
         self._pending[extended] = _Pending(bytes(buffer[start:end]), payload_type, timestamp, marker, arrival)
         self._drain()
         if len(self._pending) >= bound:
@@ -204,6 +206,15 @@ class RtpStream:
         elif self._hole_since is None:
             self._hole_since = now
             self._nacked_at = float("-inf")
+
+    def _no_later_than_what_follows(self, extended: int, arrival: float) -> float:
+        """When a packet would have come at the latest if it had not been lost or overtaken."""
+        if self._pending and extended < self._furthest:
+            for at in range(extended + 1, self._furthest + 1):
+                if (behind := self._pending.get(at)) is not None:
+                    return min(arrival, behind.arrival)
+        self._furthest = extended if not self._pending else max(self._furthest, extended)
+        return arrival
 
     def _missing(self, following: int) -> list[int]:
         furthest = max(self._pending)
