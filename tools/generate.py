@@ -1,4 +1,5 @@
-"""Generate the files that follow from the code: `crds/*.yaml` from the contract's models.
+"""Generate the files that follow from the code: `crds/*.yaml` from the contract's models, `docs/settings.md` from the
+programs' settings.
 
 python tools/generate.py            write them
 python tools/generate.py --check    exit 1 when one of them is not what would be written
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import settings_doc
 import yaml
 from pydantic import BaseModel
 
@@ -175,6 +177,7 @@ def files() -> dict[Path, str]:
     return {
         ROOT / "crds" / "cloudrecordings.yaml": render(recordings),
         ROOT / "crds" / "recordingapps.yaml": render(apps),
+        ROOT / "docs" / "settings.md": settings_doc.render(),
     }
 
 

@@ -513,22 +513,34 @@ class Condition(Lenient):
     observed_generation: int | None = None
 
 
+LAST_MS = 253402300799999
+"""The last millisecond of the year 9999: what is later is no time to anybody who calculates with it."""
+LAST_SEQ = 8_999_999
+"""An attempt's events have places of their own in the order of a task's callbacks, up to here."""
+_MS: dict[str, Any] = {"minimum": 0, "maximum": LAST_MS}
+
+
+def _at_most(characters: int) -> dict[str, Any]:
+    """For texts of a report: the API server holds sidecars to it, and nobody else has to."""
+    return {"maxLength": characters}
+
+
 class RecordedFile(Lenient):
     """A playlist; its name follows from these and the attempt's index (`naming.FileNames.recorded`)."""
 
-    user_id: str
+    user_id: str = Field(json_schema_extra=_at_most(1024))
     media: Literal["main", "aux"]
     kind: Literal["audio", "video", "audio_video"]
-    begin_time_stamp: int = Field(description="ms since the Unix epoch of the first sample")
+    begin_time_stamp: int = Field(description="ms since the Unix epoch of the first sample", json_schema_extra=_MS)
     transcoded: bool = Field(False, description="the publisher's video was no H.264")
 
 
 class EventFact(Lenient):
     """One TRTC event as a fact; `events.payload` renders it."""
 
-    seq: int = Field(ge=1)
+    seq: int = Field(ge=1, json_schema_extra={"maximum": LAST_SEQ})
     type: int = Field(ge=301, le=312)
-    ts: int = Field(description="ms since the Unix epoch")
+    ts: int = Field(description="ms since the Unix epoch", json_schema_extra=_MS)
     args: dict[str, Any] = {}
 
 
@@ -543,16 +555,16 @@ class ReportState(StrEnum):
 class ReportedCondition(Lenient):
     """Something is wrong, or noteworthy, in the Pod; `reason` is one of `conditions.py`."""
 
-    reason: str
-    message: str = ""
+    reason: str = Field(json_schema_extra=_at_most(128))
+    message: str = Field("", json_schema_extra=_at_most(2048))
 
 
 class Conversion(Lenient):
     """How far a finisher is with MP4, AAC and VOD. `reason` is one of `conditions.py`: Converting, then what became of
     it."""
 
-    reason: str
-    message: str = ""
+    reason: str = Field(json_schema_extra=_at_most(128))
+    message: str = Field("", json_schema_extra=_at_most(4096))
     percent: int = Field(0, ge=0, le=100)
     done: bool = Field(False, description="nothing follows")
     files: int = Field(0, description="how many are stored under their final names")

@@ -20,6 +20,8 @@ from urllib.parse import quote
 import aiohttp
 import yaml
 
+from cloudrec_contract.applying import apply_body
+
 Object = dict[str, Any]
 
 JSON = "application/json"
@@ -94,11 +96,12 @@ class KubeApi:
             aiohttp.ClientError, TimeoutError: it could not be reached (`UNREACHABLE`).
         """
         assert self._session is not None, "use `async with`"
+        text = None if body is None else apply_body(body) if content_type == APPLY else json.dumps(body)
         async with self._session.request(
             method,
             self.server + path,
             params=params,
-            data=None if body is None else json.dumps(body).encode(),
+            data=None if text is None else text.encode(),
             headers={"Content-Type": content_type} if body is not None else None,
         ) as response:
             return _checked(response.status, await response.read())

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
+from cloudrec_contract.applying import apply_body
 from cloudrec_contract.resources import APPS, GROUP, RECORDINGS, VERSION
 from cloudrec_operator.errors import NotLeader, api_error
 
@@ -76,6 +77,10 @@ class HttpRequests:
         body: Object | None = None,
         content_type: str = JSON,
     ) -> Object:
+        # The library takes what is applied for JSON, unless it is text already and of a type that it does not know.
+        given: Object | str | None = body
+        if body is not None and content_type == APPLY:
+            given, content_type = apply_body(body), f"{APPLY}; charset=utf-8"
         method, url, headers, _, _ = await self._client.param_serialize(
             method,
             path,
@@ -85,7 +90,7 @@ class HttpRequests:
         )
         try:
             # The body is JSON already: the library would look into each of its values.
-            response = await self._client.call_api(method, url, headers, body, _request_timeout=self._seconds)
+            response = await self._client.call_api(method, url, headers, given, _request_timeout=self._seconds)
             data = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise api_error(0, "Unreachable", f"{type(error).__name__}: {error}") from error

@@ -18,7 +18,7 @@ task and takes the files away. With --out it needs no cluster: it writes playlis
 
   cloudrec-recorder --task examples/task.yaml --out recording"""
 
-_EPILOG = """\
+EPILOG = """\
 environment (arguments win):
   CLOUDREC_LOG_LEVEL           DEBUG, INFO, WARNING or ERROR (default INFO)
 
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cloudrec-recorder",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

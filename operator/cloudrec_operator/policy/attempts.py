@@ -15,6 +15,7 @@ from cloudrec_contract.events import EventType, LeaveCode
 from cloudrec_contract.resources import Attempt, Exit, Report, ReportedCondition, ReportState
 from cloudrec_operator import times
 from cloudrec_operator.observed import Observed, Pod
+from cloudrec_operator.policy.conditions import plain
 from cloudrec_operator.settings import Settings
 
 LEAVING = {
@@ -224,7 +225,7 @@ def ended(view: View, end: Ending, now: datetime) -> View:
     attempt = view.attempt.model_copy(
         update={
             "reason": end.reason.value,
-            "message": end.message[:MESSAGE_LIMIT],
+            "message": plain(end.message[:MESSAGE_LIMIT]),
             "failed": end.failed,
             "ended_at": times.render(now),
         }

@@ -5,6 +5,8 @@ Nothing else is written of a task that has ended.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -26,6 +28,8 @@ from cloudrec_operator.policy.conditions import Fact
 from cloudrec_operator.settings import Settings
 
 DEAD_MAX = 100
+DEAD_CHARACTERS = 250_000
+"""Of the dead letters' arguments, as JSON: a status that etcd does not take could not be written any more."""
 LAST_WORD_SECONDS = 600.0
 """How long after a task's end its Pods may still report events."""
 DELETED_SECONDS = 60.0
@@ -132,9 +136,21 @@ def _with(known: CallbackStatus, progress: Progress) -> CallbackStatus:
             "watermark": known.watermark + fresh,
             "acked": max(known.acked, progress.beyond.get(OPERATOR, 0)),
             "dead_letters": max(given_up, len(dead)),
-            "dead": sorted(dead.values(), key=lambda letter: letter.sequence)[-DEAD_MAX:],
+            "dead": _newest(dead.values()),
         }
     )
+
+
+def _newest(dead: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """As many as may be kept, by their place."""
+    kept: list[DeadLetter] = []
+    left = DEAD_CHARACTERS
+    for letter in sorted(dead, key=lambda letter: letter.sequence, reverse=True)[:DEAD_MAX]:
+        left -= len(json.dumps(letter.args))
+        if left < 0:
+            break
+        kept.append(letter)
+    return kept[::-1]
 
 
 def _replayed(known: CallbackStatus, seen: Observed) -> CallbackStatus:

@@ -25,6 +25,11 @@ class Fact:
     message: str = ""
 
 
+def plain(text: str) -> str:
+    """Without control characters and the like: messages come from other people's servers, too, and go to terminals."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
 def merge(known: Sequence[Condition], facts: Iterable[Fact], generation: int, now: datetime) -> list[Condition]:
     """`known` with `facts` put in, in the order of ConditionType; others stay as they are."""
     by_type = {condition.type: condition for condition in known}
@@ -35,7 +40,7 @@ def merge(known: Sequence[Condition], facts: Iterable[Fact], generation: int, no
             type=fact.type.value,
             status=fact.status,
             reason=fact.reason.value,
-            message=fact.message[:MESSAGE_LIMIT],
+            message=plain(fact.message[:MESSAGE_LIMIT]),
             last_transition_time=since,
             observed_generation=generation,
         )

@@ -73,12 +73,16 @@ def notes(old: CloudRecordingStatus, new: CloudRecordingStatus) -> list[Note]:
             continue
         kind: Kind = "Normal" if condition.reason in NEWS else "Warning"
         name = CALLED.get(condition.reason, condition.reason)
-        found.append(Note(kind, name, condition.message or condition.reason))
+        note = Note(kind, name, condition.message or condition.reason)
+        if note not in found:  # one cause may be the reason of two conditions
+            found.append(note)
     if new.phase in PHASES and new.phase is not old.phase:
         kind = "Warning" if new.phase is Phase.FAILED else "Normal"
         message = PHASES[new.phase]
         if new.phase is Phase.COMPLETED:
             message = _finished(new)
+        elif new.phase is Phase.FAILED:
+            message = _failed(new)
         found.append(Note(kind, new.phase.value, message))
     return found
 
@@ -108,6 +112,12 @@ def _finished(status: CloudRecordingStatus) -> str:
     if made is not None:
         return f"finished{'' if made.status == 'True' else ', but not all files could be made'}: {made.message}"
     return PHASES[Phase.COMPLETED]
+
+
+def _failed(status: CloudRecordingStatus) -> str:
+    """With the first condition that says why."""
+    why = (c.message for c in status.conditions if c.status == "False" and c.reason not in ORDINARY and c.message)
+    return ": ".join((PHASES[Phase.FAILED], *list(why)[:1]))
 
 
 def unsent(count: int) -> Note:

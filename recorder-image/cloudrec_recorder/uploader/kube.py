@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from cloudrec_contract.applying import apply_body
 from cloudrec_contract.resources import API_VERSION, GROUP, RECORDINGS, VERSION
 
 CALL_SECONDS = 10.0
@@ -118,7 +119,7 @@ class Recordings:
             "PATCH",
             f"{self._url}/{self._place.recording}/status",
             params={"fieldManager": self._manager, "force": "true"},
-            data=json.dumps(body),
+            data=apply_body(body),
             headers={"Content-Type": "application/apply-patch+yaml"},
         ):
             pass
