@@ -39,6 +39,10 @@ REFUSED: dict[str, dict[str, Any]] = {
     "an event as long as a book": {"events": events({"args": {"Message": "x" * 300_000}})},
     "an event with long lists": {"events": events({"args": {"FileList": ["x" * 1000] * 300}})},
     "an event that is deep": {"events": events({"args": {"TencentVod": {"a": {"b": "c"}}}})},
+    "an event with a deep list": {"events": events({"args": {"FileMessage": [{"FileName": {"a": "b"}}]}})},
+    "an event with a list of long maps": {
+        "events": events({"args": {"FileMessage": [{"FileName": "x" * 1000}] * 300}})
+    },
     "events that are long together": {"events": events(*({"args": {"Message": "x" * 5000}} for _ in range(60)))},
     "a long message": {"conditions": [{"reason": "X", "message": "x" * 2049}]},
     "a long reason": {"conditions": [{"reason": "X" * 129}]},
@@ -58,12 +62,14 @@ async def test_what_is_too_much_is_not_taken(world: World) -> None:
         assert found is not None
         assert "report" not in found["status"]["attempts"][0]
         # what a long and busy recording may say
-        names = [f"1400000001_room_UserId_s_{'u' * 60}_UserId_e_main_video.mp4" for _ in range(1000)]
+        names = [f"1400000001_room_UserId_s_{'u' * 60}_UserId_e_main_video.mp4" for _ in range(600)]
+        files = [{"FileName": name, "UserId": "u", "StartTimeStamp": JOINED["ts"]} for name in names[:200]]
+        stop = {"Status": 0, "FileList": names, "FileMessage": files}
         await sidecar.report(
             "mine",
             state="Recording",
             files=[{**FILE, "userId": f"{n:0>128}"} for n in range(512)],
-            events=events(*({"args": {"Message": "x" * 1024}} for _ in range(63)), {"args": {"FileList": names}}),
+            events=events(*({"args": {"Message": "x" * 1024}} for _ in range(63)), {"type": 310, "args": stop}),
             conditions=[{"reason": "BucketUnreachable", "message": "x" * 1024}],
         )
 

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,8 +129,10 @@ async def seen(loud: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIt
                     assert answer.status == 200
                     places.add(f"metrics of the {name}", await answer.text())
         await wish(cluster, "to-vod", "Stopped")
-        await cluster.until("to-vod", finisher_has_spoken)
+        await finisher_at_work(loud)
         processes(places, loud, "while it finished")
+        files(places, loud, "while it finished")  # its Pod goes with its end
+        await cluster.until("to-vod", finisher_has_spoken)
         for task in tasks[:1]:
             await cluster.stop(await named(cluster, task))
         await cluster.stop("well")
@@ -206,10 +209,18 @@ async def ended(cluster: Cluster, name: str) -> None:
         await cluster.phase(name, Phase.FAILED, Phase.COMPLETED)
 
 
+async def finisher_at_work(stack: Stack, seconds: float = 60) -> None:
+    """Until its container is there."""
+    deadline = time.monotonic() + seconds
+    while not any(path.match("containers/finisher") for path in stack.home.node.rglob("finisher")):
+        assert time.monotonic() < deadline, "there is no finisher"
+        await asyncio.sleep(0.05)
+
+
 def finisher_has_spoken(status: CloudRecordingStatus) -> bool:
-    """VOD's bucket has refused its keys, or the finisher has ended over it."""
+    """VOD's bucket has refused its keys."""
     finishers = [attempt for attempt in status.attempts if attempt.role == "Finish"]
-    return any(attempt.exit or (attempt.report and attempt.report.conditions) for attempt in finishers)
+    return any(attempt.report and attempt.report.conditions for attempt in finishers)
 
 
 # --- where it is looked ---------------------------------------------------------------------------------------------
