@@ -21,13 +21,14 @@ async def test_the_gateway_has_no_more_than_it_needs(world: World) -> None:
     token = await world.token("cloudrec-gateway", "cloudrec-system")
     reading = ("get", "list", "watch")
     allowed = [
-        *((verb, "cloudrec.dev", "recordingapps", "") for verb in reading),
+        *((verb, "cloudrec.dev", "recordingapps", "") for verb in ("list", "watch")),
         *((verb, "cloudrec.dev", "cloudrecordings", "") for verb in (*reading, "create", "patch", "delete")),
         *((verb, "", "secrets", "") for verb in ("get", "create", "delete")),
     ]
     denied = [
         *(("patch", "cloudrec.dev", name, sub) for name, sub in (("cloudrecordings", "status"), ("recordingapps", ""))),
         *((verb, "", "secrets", "") for verb in ("list", "watch", "patch", "update", "deletecollection")),
+        ("get", "cloudrec.dev", "recordingapps", ""),
         ("deletecollection", "cloudrec.dev", "cloudrecordings", ""),
         ("list", "", "pods", ""),
         ("create", "", "pods", ""),
