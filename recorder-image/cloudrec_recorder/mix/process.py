@@ -52,8 +52,9 @@ class ComposerProcess:
         return self._stdin.transport.get_write_buffer_size() < WAITING_MAX
 
     def send(self, data: bytes) -> None:
-        """Whole messages; never waits."""
-        self._stdin.write(data)
+        """Whole messages; never waits. Into nothing when it does not read any more: its end is to be seen soon."""
+        if not self._stdin.is_closing():  # uvloop's transports raise RuntimeError once they are closed
+            self._stdin.write(data)
 
     def hang_up(self) -> None:
         """Nothing follows: it ends."""

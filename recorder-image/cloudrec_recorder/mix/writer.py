@@ -198,17 +198,18 @@ class MixedWriter:
     # --- the composer ---------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        turns = asyncio.create_task(self._turns())
         try:
-            while not self._done.is_set() and not self.fault:
-                await self._life()
-        except Exception as error:  # a task's root: the recording ends with it, and a successor begins
+            async with asyncio.TaskGroup() as group:
+                turns = group.create_task(self._turns())
+                while not self._done.is_set() and not self.fault:
+                    await self._life()
+                turns.cancel()
+        except* Exception as errors:  # a task's root: the recording ends with it, and a successor begins
             logger.exception("composing broke off")
+            error = errors.exceptions[0]
             self.fault = f"{type(error).__name__}: {error}"
         finally:
             self._done.set()
-            turns.cancel()
-            await asyncio.gather(turns, return_exceptions=True)
             if self._images is not None:
                 await self._images.close()
 

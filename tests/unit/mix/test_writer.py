@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import uvloop
 from aiohttp import web
 
 from cloudrec_contract.conditions import Reason
@@ -211,6 +212,40 @@ async def test_one_that_hangs_is_killed(tmp_path: Path) -> None:
         assert made.pictures
     finally:
         await cleared(bench)
+
+
+def test_one_that_is_deaf_before_it_dies_has_a_successor(tmp_path: Path) -> None:
+    deaf = "import os, time; os.close(0); os.closerange(3, 99); time.sleep(1)"  # uvloop leaves it duplicates
+
+    async def scene() -> Recording:
+        bench = Bench(tmp_path, [[sys.executable, "-c", deaf]])
+        try:
+            bench.paced = False
+            async with asyncio.timeout(20):
+                while len(bench.processes) < 2:
+                    await bench.until(bench.time + STEP)
+            bench.paced = True
+            await bench.until(bench.time + 2)
+            return await bench.end()
+        finally:
+            await cleared(bench)
+
+    with asyncio.Runner(
+        loop_factory=uvloop.new_event_loop
+    ) as runner:  # the recorder's: to write is another thing there
+        assert runner.run(scene()).pictures
+
+
+async def test_a_fault_of_the_writer_itself_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.until(1.0)
+
+    def broken(_process: ComposerProcess, _data: bytes) -> None:
+        raise RuntimeError("nothing goes")
+
+    monkeypatch.setattr(ComposerProcess, "send", broken)
+    async with asyncio.timeout(20):
+        await bench.running
+    assert bench.writer.fault == "RuntimeError: nothing goes"
 
 
 @pytest.mark.parametrize(
