@@ -106,10 +106,12 @@ def locked(path: Path, timeout: float, waiting: str = "") -> Iterator[None]:
     """
     deadline = time.monotonic() + timeout
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:  # the folder was removed between the two calls
+        except (FileExistsError, FileNotFoundError):  # the folder was removed between two calls (mkdir looks twice)
+            if path.parent.is_file() or time.monotonic() > deadline:
+                raise
             continue
         try:
             while True:
