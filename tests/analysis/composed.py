@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +47,8 @@ class Composed:
         ]
 
     def offsets(self, rect: Rect, user: int) -> list[float]:
-        """Seconds from each beep of the user to the flash in his window that goes with it."""
-        lit = [wall for wall, on in rising((wall, is_flash(crop(luma, rect))) for wall, luma in self.frames) if on]
+        """Seconds from each beep of the user to the flash in his window that goes with it, while he is shown there."""
+        lit = list(self._flashes(rect, user))
         heard = [
             sound.wall + onset
             for sound in self.recording.sounds
@@ -56,6 +56,17 @@ class Composed:
         ]
         pairs = [(min(heard, key=lambda at: abs(at - flash)), flash) for flash in lit if heard]
         return [flash - beep for beep, flash in pairs if abs(flash - beep) < PAIR_SECONDS]
+
+    def _flashes(self, rect: Rect, user: int) -> Iterator[float]:
+        """When a flash begins; what was lit when he came does not begin."""
+        before = True
+        for wall, luma in self.frames:
+            window = crop(luma, rect)
+            shown = (code := read(window)) is not None and code.user == user
+            lit = shown and is_flash(window)
+            if lit and not before:
+                yield wall
+            before = lit or not shown
 
 
 def look(playlist: Path) -> Composed:
@@ -92,14 +103,6 @@ def _inside(window: Window) -> Rect:
 def crop(luma: Luma, rect: Rect) -> Luma:
     left, top, width, height = rect
     return luma[top : top + height, left : left + width]
-
-
-def rising(seen: Iterable[tuple[float, bool]]) -> Iterator[tuple[float, bool]]:
-    """Each moment with whether it begins something; what was there from the beginning does not."""
-    before = True
-    for wall, on in seen:
-        yield wall, on and not before
-        before = on
 
 
 def _luma(frame: VideoFrame) -> Luma:
